@@ -1,0 +1,3 @@
+//! Judges a gateway.
+
+pub mod clock;
