@@ -1,0 +1,210 @@
+//! Small reports, written by hand, for the tests of every format.
+
+use std::collections::BTreeMap;
+
+use crate::schema::{
+    Bounds, Capability, CapabilityState, CheckReport, EvidenceLine, Exit, Kill, Lane, Level,
+    RunReport, Store, StoreKind, Story, Target, Totals, VERSION, Verdict, Violation, Way, Wire,
+};
+
+/// One check, which passed.
+pub(crate) fn passing() -> RunReport {
+    report(vec![passed()], (0, "pass"))
+}
+
+/// One check, which failed.
+pub(crate) fn failing() -> RunReport {
+    report(vec![failed()], (1, "fail"))
+}
+
+/// One check, which proved nothing.
+pub(crate) fn inconclusive() -> RunReport {
+    report(vec![undecided()], (3, "inconclusive"))
+}
+
+/// A check of every verdict.
+pub(crate) fn mixed() -> RunReport {
+    report(
+        vec![
+            passed(),
+            failed(),
+            undecided(),
+            CheckReport {
+                verdict: Verdict::NotApplicable,
+                cases: 0,
+                duration_ms: 0,
+                level: Level::Extended,
+                reason: Some("needs response_cache".to_owned()),
+                ..check("leak.response-cache", "A cached answer never crosses a team boundary")
+            },
+            CheckReport {
+                verdict: Verdict::Skipped,
+                cases: 0,
+                duration_ms: 0,
+                reason: Some("--skip budget".to_owned()),
+                ..check("budget.charge-once", "A request is charged once")
+            },
+        ],
+        (1, "fail"),
+    )
+}
+
+/// Two planted defects, of which one is not always caught.
+pub(crate) fn kills() -> Vec<Kill> {
+    vec![
+        Kill {
+            defect: "null-becomes-empty".to_owned(),
+            check: "codec.null-round-trip".to_owned(),
+            caught_seeds: 10,
+            seeds: 10,
+            shrunk: Some(3),
+            duration_ms: 41_200,
+        },
+        Kill {
+            defect: "revoke-forgets-memory-tier".to_owned(),
+            check: "propagation.revoke-bound".to_owned(),
+            caught_seeds: 9,
+            seeds: 10,
+            shrunk: Some(4),
+            duration_ms: 128_000,
+        },
+        Kill {
+            defect: "spend-lost".to_owned(),
+            check: "budget.charge-once".to_owned(),
+            caught_seeds: 0,
+            seeds: 10,
+            shrunk: None,
+            duration_ms: 9_000,
+        },
+    ]
+}
+
+fn report(checks: Vec<CheckReport>, (status, name): (u8, &str)) -> RunReport {
+    RunReport {
+        schema_version: VERSION,
+        tool_version: "0.1.0".to_owned(),
+        run_id: "reference-42".to_owned(),
+        seed: 42,
+        started: 1_790_000_000,
+        duration_ms: 23_400,
+        target: Target {
+            name: "reference".to_owned(),
+            adapter: "reference".to_owned(),
+            wire_profile: "litellm-1.100".to_owned(),
+            bounds: Bounds { ttl_ms: 2_000, staleness_ms: 2_500 },
+            replicas: 2,
+            stores: vec![
+                Store {
+                    kind: StoreKind::Redis,
+                    version: "7.0.15".to_owned(),
+                    way: Way::Local,
+                    why: "no GAUNTLET_REDIS_URL".to_owned(),
+                },
+                Store {
+                    kind: StoreKind::Postgres,
+                    version: "15.14".to_owned(),
+                    way: Way::Given,
+                    why: "--postgres-url".to_owned(),
+                },
+            ],
+            gateway_version: Some("0.1.0".to_owned()),
+        },
+        capabilities: vec![
+            capability("virtual_keys", CapabilityState::Confirmed, ""),
+            capability("teams", CapabilityState::Confirmed, ""),
+            capability("response_cache", CapabilityState::Missing, "no second answer was reused"),
+            capability("metrics", CapabilityState::Unconfirmed, "the page answered 503"),
+        ],
+        totals: Totals::of(&checks),
+        checks,
+        wire: Wire {
+            events: 12_480,
+            joined: 12_102,
+            background: BTreeMap::from([("health".to_owned(), 310), ("pool".to_owned(), 66)]),
+            unjoined: 2,
+            lost: 0,
+            unseen_bytes: 0,
+        },
+        kill_matrix: Vec::new(),
+        exit: Exit { status, name: name.to_owned() },
+    }
+}
+
+fn check(id: &str, title: &str) -> CheckReport {
+    CheckReport {
+        id: id.to_owned(),
+        title: title.to_owned(),
+        level: Level::Core,
+        cases: 64,
+        verdict: Verdict::Pass,
+        reason: None,
+        duration_ms: 1_204,
+        failing_case: None,
+        shrunk: None,
+        violations: Vec::new(),
+        replay: None,
+    }
+}
+
+fn passed() -> CheckReport {
+    check("codec.null-round-trip", "What was cached reads back the same")
+}
+
+fn failed() -> CheckReport {
+    CheckReport {
+        cases: 12,
+        verdict: Verdict::Fail,
+        duration_ms: 8_412,
+        failing_case: Some(3),
+        shrunk: Some(Story {
+            steps: vec![
+                "issue key 0 to team 0".to_owned(),
+                "ask replica 1 with key 0".to_owned(),
+                "revoke key 0 through replica 0".to_owned(),
+                "wait 1.5 staleness bounds, then ask replica 1 with key 0".to_owned(),
+            ],
+            plan_len: 38,
+            shrink_steps: 17,
+            shrink_ms: 6_100,
+            flaky_rate: 0.0,
+        }),
+        violations: vec![Violation {
+            summary: "key 0 was answered by replica 1 3.76 s after its revocation was confirmed, \
+                      and the bound is 2.5 s"
+                .to_owned(),
+            evidence: vec![
+                evidence(41, 1_204_118, Lane::Caller, "POST /key/delete key 0 -> 200"),
+                evidence(42, 1_204_420, Lane::Redis, "DEL rg:key:5f1c"),
+                evidence(57, 4_961_002, Lane::Caller, "POST /v1/chat/completions -> 200"),
+                evidence(58, 4_961_377, Lane::Replica(1), "no store read for key 0"),
+                evidence(
+                    59,
+                    4_963_240,
+                    Lane::Upstream,
+                    "attempt 12, model mock-ok, fingerprint fp-09af31c2d4e5f607, credential \
+                     4be1c90d22aa1077",
+                ),
+            ],
+        }],
+        replay: Some("gauntlet replay runs/reference-42".to_owned()),
+        ..check("propagation.revoke-bound", "A revoked key is refused everywhere within the bound")
+    }
+}
+
+fn undecided() -> CheckReport {
+    CheckReport {
+        cases: 16,
+        verdict: Verdict::Inconclusive,
+        reason: Some("no request missed the cache in any of 16 cases".to_owned()),
+        duration_ms: 820,
+        ..check("auth-cache.single-flight", "Concurrent misses of one key cost one read")
+    }
+}
+
+fn capability(name: &str, state: CapabilityState, note: &str) -> Capability {
+    Capability { name: name.to_owned(), state, note: note.to_owned() }
+}
+
+fn evidence(index: u64, at_us: u64, lane: Lane, text: &str) -> EvidenceLine {
+    EvidenceLine { index, at_us, lane, text: text.to_owned() }
+}
