@@ -1,1 +1,7 @@
-//! tests.
+//! The workspace, from outside: what its tests share.
+//!
+//! Tests under `offline/` read the workspace's own files and need nothing running. Tests under
+//! `stack/` drive the binaries as a user does, so what they share is how to have those built.
+
+pub mod workspace;
+pub mod binaries;
