@@ -1,0 +1,32 @@
+//! How the system under test is laid out and reached.
+//!
+//! A description says what a target is; the stores are found, a database is cloned for it, and
+//! each replica is launched with the addresses of its own store proxies. Everything that is started
+//! here ends when its handle is stopped or dropped.
+
+pub mod topology;
+pub mod description;
+pub mod template;
+pub mod secret;
+pub mod stores;
+pub mod replica;
+pub mod launch;
+pub mod output;
+pub mod binaries;
+mod process_group;
+mod ready;
+mod ports;
+mod duration_text;
+mod nearest;
+
+pub use binaries::{Binary, MissingBinary};
+pub use description::{
+    Attached, Bounds, Managed, Reach, Surroundings, TargetDescription, TargetError,
+};
+pub use launch::{LaunchError, LaunchRequest, Launched, Ready};
+pub use output::{LogLine, LogSink, Stream};
+pub use process_group::Ending;
+pub use replica::ReplicaRequest;
+pub use secret::Secret;
+pub use stores::{Database, StoreError, StoreRequest, Stores};
+pub use topology::Topology;

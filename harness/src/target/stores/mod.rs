@@ -1,0 +1,432 @@
+//! Redis and Postgres for a target, found in the first way that works: given, then local.
+//!
+//! Whoever gets [`Stores`] may rely on both answering, on every database it asks for being its
+//! own, and on everything that was started or created going away with [`Stores::stop`] or a drop.
+
+use std::{
+    ffi::OsString,
+    fmt, io,
+    path::PathBuf,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use tempfile::TempDir;
+use tokio::time::timeout;
+
+use super::{process_group::ProcessGroup, secret::Secret};
+
+mod given;
+mod local;
+mod postgres;
+mod redis;
+
+pub use postgres::PostgresAddress;
+pub use redis::RedisAddress;
+
+/// How long the databases we made on a given Postgres may take to be dropped.
+const FAREWELL_PATIENCE: Duration = Duration::from_secs(5);
+
+/// What stores are wanted, and what was given.
+#[derive(Clone, Debug)]
+pub struct StoreRequest {
+    /// Names what we create on a shared server, so that runs do not meet.
+    pub run: String,
+    /// Whether a Redis is wanted at all.
+    pub redis: bool,
+    /// `--redis-url` or `GAUNTLET_REDIS_URL`.
+    pub redis_url: Option<Secret>,
+    /// `--postgres-url` or `GAUNTLET_POSTGRES_URL`.
+    pub postgres_url: Option<Secret>,
+    /// The `PATH` that programs are looked for on.
+    pub search_path: Option<OsString>,
+    /// How long a store may take to answer.
+    pub patience: Duration,
+}
+
+/// The stores of a target.
+#[derive(Debug)]
+pub struct Stores {
+    /// Absent where none was wanted.
+    pub redis: Option<FoundStore<RedisAddress>>,
+    /// The Postgres; its address names a database for maintenance.
+    pub postgres: FoundStore<PostgresAddress>,
+    run: String,
+    counter: AtomicU32,
+    /// Names of the databases we made and have not dropped.
+    made: Mutex<Vec<String>>,
+    servers: Vec<ProcessGroup>,
+    /// Last, so that it goes when the servers have gone.
+    folder: Option<TempDir>,
+}
+
+/// A store, and how it was found.
+#[derive(Clone, Debug)]
+pub struct FoundStore<A> {
+    /// Where it answers.
+    pub address: A,
+    /// What it says it is, as in "7.0.15".
+    pub version: String,
+    /// Which way it was found.
+    pub way: Way,
+    /// What a person should know: why earlier ways were not taken, and what we will not do.
+    pub notes: Vec<String>,
+}
+
+/// A way to come by a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Way {
+    /// Its URL was given.
+    Given,
+    /// We started a program that is installed here.
+    Local,
+}
+
+impl fmt::Display for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Way::Given => "given",
+            Way::Local => "local",
+        })
+    }
+}
+
+/// One of the two stores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Store {
+    /// Redis, or Valkey.
+    Redis,
+    /// Postgres.
+    Postgres,
+}
+
+impl Store {
+    fn flag(self) -> &'static str {
+        match self {
+            Store::Redis => "--redis-url",
+            Store::Postgres => "--postgres-url",
+        }
+    }
+
+    fn variable(self) -> &'static str {
+        match self {
+            Store::Redis => "GAUNTLET_REDIS_URL",
+            Store::Postgres => "GAUNTLET_POSTGRES_URL",
+        }
+    }
+
+    fn not_given(self) -> String {
+        format!("not given: neither {} nor {} is set", self.flag(), self.variable())
+    }
+}
+
+impl fmt::Display for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Store::Redis => "Redis",
+            Store::Postgres => "Postgres",
+        })
+    }
+}
+
+/// Why there are no stores, or no database on them.
+///
+/// Messages are lowercase fragments, made to follow "cannot set up the stores: ".
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// What was given is not the URL of such a store.
+    #[error("{} is not the URL of a {store}: {reason}; write it as in `{example}`", store.flag())]
+    NotAUrl {
+        /// Which store it was given for.
+        store: Store,
+        /// What is wrong with it.
+        reason: String,
+        /// A URL that would do.
+        example: &'static str,
+    },
+    /// The store that was given, or that we started, does not answer.
+    #[error("the {way} {store} at {address} does not answer as one")]
+    NoAnswer {
+        /// Which store.
+        store: Store,
+        /// How we came by it.
+        way: Way,
+        /// Where, without its password.
+        address: String,
+        /// What came back.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The store did not answer in time.
+    #[error("the {way} {store} at {address} gave no answer within {patience:?}")]
+    Late {
+        /// Which store.
+        store: Store,
+        /// How we came by it.
+        way: Way,
+        /// Where, without its password.
+        address: String,
+        /// How long we waited.
+        patience: Duration,
+    },
+    /// Nothing was given, and no program is installed.
+    #[error(
+        "found no {programs} on PATH or in the usual folders; give a running {store} with {} (or {}), or install Debian's {package}",
+        store.flag(), store.variable()
+    )]
+    NotInstalled {
+        /// Which store.
+        store: Store,
+        /// What we looked for.
+        programs: &'static str,
+        /// Where Debian has it.
+        package: &'static str,
+    },
+    /// Postgres refuses to run as root, and there is nobody else to run it as.
+    #[error(
+        "Postgres does not run as root, and this system has neither a user `postgres` nor `nobody`; run as another user, or give --postgres-url"
+    )]
+    NoUser,
+    /// A program that we started ended, or never answered.
+    #[error("{} {what}; it said:\n{}", program.display(), last_words.join("\n"))]
+    Failed {
+        /// The program.
+        program: PathBuf,
+        /// What it did.
+        what: String,
+        /// The end of its log.
+        last_words: Vec<String>,
+    },
+    /// The system refused us something.
+    #[error("cannot {doing}")]
+    System {
+        /// What we were about to do.
+        doing: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Postgres refused a statement.
+    #[error("Postgres did not {doing}")]
+    Postgres {
+        /// What it was asked for.
+        doing: String,
+        /// What it said.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Redis refused to be emptied.
+    #[error("Redis was not emptied")]
+    Redis {
+        /// What it said.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A folder that should hold migrations holds none.
+    #[error("{} holds neither *.sql nor */migration.sql; point `migrations` at the folder that does", folder.display())]
+    NoMigrations {
+        /// The folder.
+        folder: PathBuf,
+    },
+}
+
+/// A database of our own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Database {
+    /// What it is called.
+    pub name: String,
+    /// Where it is, name included.
+    pub address: PostgresAddress,
+}
+
+/// Finds the stores that `request` asks for.
+pub async fn find(request: &StoreRequest) -> Result<Stores, StoreError> {
+    let needs_local =
+        request.postgres_url.is_none() || (request.redis && request.redis_url.is_none());
+    let folder = if needs_local { Some(local::folder()?) } else { None };
+    let redis = async {
+        match (&request.redis_url, &folder) {
+            _ if !request.redis => Ok((None, None)),
+            (None, Some(folder)) => {
+                let (found, server) = local::redis(folder.path(), request).await?;
+                Ok((Some(found), Some(server)))
+            }
+            (Some(url), _) => Ok((Some(given::redis(url, request.patience).await?), None)),
+            (None, None) => unreachable!("a store that is not given is local, and has a folder"),
+        }
+    };
+    let postgres = async {
+        match (&request.postgres_url, &folder) {
+            (Some(url), _) => Ok((given::postgres(url, request.patience).await?, None)),
+            (None, Some(folder)) => {
+                let (found, server) = local::postgres(folder.path(), request).await?;
+                Ok((found, Some(server)))
+            }
+            (None, None) => unreachable!("a store that is not given is local, and has a folder"),
+        }
+    };
+    let ((redis, redis_server), (postgres, postgres_server)) = tokio::try_join!(redis, postgres)?;
+    Ok(Stores {
+        redis,
+        postgres,
+        run: plain_name(&request.run),
+        counter: AtomicU32::new(0),
+        made: Mutex::default(),
+        servers: redis_server.into_iter().chain(postgres_server).collect(),
+        folder,
+    })
+}
+
+impl Stores {
+    /// A database of its own for a stack: empty, or a copy of `template`.
+    pub async fn fresh_database(&self, template: Option<&str>) -> Result<Database, StoreError> {
+        let number = self.counter.fetch_add(1, Ordering::Relaxed);
+        let name = format!("gauntlet_{}_{number}", self.run);
+        // Noted first: it may exist even if we never hear so.
+        self.made.lock().unwrap_or_else(PoisonError::into_inner).push(name.clone());
+        self.postgres.address.create_database(&name, template).await?;
+        Ok(Database { address: self.postgres.address.with_database(&name), name })
+    }
+
+    /// A database to copy from, to which every SQL file of `folder` was applied in order.
+    ///
+    /// The files are `*.sql`, or `*/migration.sql` as Prisma writes them.
+    pub async fn migrated_template(
+        &self,
+        folder: &std::path::Path,
+    ) -> Result<Database, StoreError> {
+        let template = self.fresh_database(None).await?;
+        template.address.apply(folder).await?;
+        Ok(template)
+    }
+
+    /// Drops a database, whoever is still connected to it.
+    pub async fn drop_database(&self, database: Database) -> Result<(), StoreError> {
+        self.postgres.address.drop_database(&database.name).await?;
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        made.retain(|name| *name != database.name);
+        Ok(())
+    }
+
+    /// Empties the Redis, if it is ours to empty.
+    ///
+    /// A given Redis is left as it is: what it holds may be someone's.
+    pub async fn empty_redis(&self) -> Result<(), StoreError> {
+        match &self.redis {
+            Some(FoundStore { way: Way::Local, address, .. }) => address.empty().await,
+            Some(FoundStore { way: Way::Given, .. }) | None => Ok(()),
+        }
+    }
+
+    /// Drops what we made and stops what we started.
+    pub async fn stop(mut self) -> Result<(), StoreError> {
+        let dropped = self.drop_what_we_made().await;
+        for server in &mut self.servers {
+            server.stop(local::STOP_PATIENCE).await;
+        }
+        if let Some(folder) = self.folder.take() {
+            folder.close().map_err(|source| StoreError::System {
+                doing: "remove the folder of the stores".to_owned(),
+                source,
+            })?;
+        }
+        dropped
+    }
+
+    /// Only a given Postgres outlives us, so only there is anything left behind.
+    async fn drop_what_we_made(&mut self) -> Result<(), StoreError> {
+        let made = std::mem::take(self.made.get_mut().unwrap_or_else(PoisonError::into_inner));
+        match self.postgres.way {
+            Way::Local => Ok(()),
+            Way::Given => drop_all(&self.postgres.address, &made).await,
+        }
+    }
+}
+
+/// Drops every one of `names`, and reports the first that stays.
+async fn drop_all(address: &PostgresAddress, names: &[String]) -> Result<(), StoreError> {
+    let mut first_failure = Ok(());
+    for name in names {
+        let dropped = address.drop_database(name).await;
+        first_failure = first_failure.and(dropped);
+    }
+    first_failure
+}
+
+impl Drop for Stores {
+    /// A run that panics leaves no database on a Postgres that is not ours.
+    fn drop(&mut self) {
+        let made = std::mem::take(self.made.get_mut().unwrap_or_else(PoisonError::into_inner));
+        if made.is_empty() || self.postgres.way != Way::Given {
+            return;
+        }
+        let address = self.postgres.address.clone();
+        // A runtime cannot wait within another, so this one has a thread.
+        let farewell = thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            if let Ok(runtime) = runtime {
+                let all_dropped =
+                    async { timeout(FAREWELL_PATIENCE, drop_all(&address, &made)).await };
+                let _ = runtime.block_on(all_dropped);
+            }
+        });
+        let _ = farewell.join();
+    }
+}
+
+/// What of `run` may stand in the name of a database without quotes.
+fn plain_name(run: &str) -> String {
+    let plain = |character: char| match character.to_ascii_lowercase() {
+        lower if lower.is_ascii_alphanumeric() => lower,
+        _ => '_',
+    };
+    // Postgres cuts names at 63 bytes, and the counter must survive.
+    run.chars().map(plain).take(40).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn request() -> StoreRequest {
+        StoreRequest {
+            run: "test".to_owned(),
+            redis: true,
+            redis_url: None,
+            postgres_url: None,
+            search_path: None,
+            patience: Duration::from_secs(2),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_given_store_that_does_not_answer_is_an_error() {
+        let nobody = super::super::ports::free_address().unwrap();
+        let given = StoreRequest {
+            redis_url: Some(Secret::new(format!("redis://u:pw@{nobody}/3"))),
+            postgres_url: Some(Secret::new(format!("postgres://u:pw@{nobody}/db"))),
+            ..request()
+        };
+        let error = find(&given).await.unwrap_err().to_string();
+        assert!(error.contains("does not answer") && !error.contains("pw"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_given_text_that_is_no_url_is_not_repeated() {
+        let given = StoreRequest { postgres_url: Some(Secret::new("s3cret")), ..request() };
+        let error = find(&StoreRequest { redis: false, ..given }).await.unwrap_err();
+        assert_snapshot!(error, @"--postgres-url is not the URL of a Postgres: it is no URL at all; write it as in `postgres://user:password@127.0.0.1:5432/postgres`");
+    }
+
+    proptest! {
+        #[test]
+        fn any_run_can_name_a_database(run in ".{0,80}") {
+            let name = plain_name(&run);
+            prop_assert!(name.len() <= 40);
+            prop_assert!(name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_')));
+        }
+    }
+}
