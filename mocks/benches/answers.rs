@@ -35,8 +35,8 @@ use tokio::{
 const CONNECTIONS: u64 = 8;
 
 /// Times the two are compared, and answers of each per time.
-const ROUNDS: usize = 21;
-const ANSWERS: u64 = 4_000;
+const ROUNDS: usize = 101;
+const ANSWERS: u64 = 2_000;
 
 fn main() -> io::Result<()> {
     let runtime = Runtime::new()?;

@@ -3,7 +3,8 @@
 //! One row per attempt, written when the attempt ends, in order of completion. The server opens an
 //! attempt when its head has arrived and tells it what is handed to the connection; the harness
 //! reads rows page by page. Rows live in a ring: when it is full the oldest falls out and is
-//! counted, so a reader always knows whether it saw everything.
+//! counted, so a reader always knows whether it saw everything. In the ring a row is compact, and
+//! becomes an [`Attempt`] when it is read: writing one must cost little beside the answer.
 //!
 //! An attempt that is dropped without having been closed is one whose caller left: hyper drops the
 //! handler or the body when the connection goes. That is why the drop itself writes the row.
@@ -11,11 +12,17 @@
 use std::{
     collections::VecDeque,
     num::NonZeroUsize,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Instant,
 };
 
+use axum::http::Method;
 use serde::{Deserialize, Serialize};
+
+use crate::fingerprint::Fingerprint;
 
 /// How many rows a ledger keeps unless told otherwise.
 pub const DEFAULT_CAPACITY: NonZeroUsize = NonZeroUsize::new(100_000).expect("not zero");
@@ -109,21 +116,80 @@ pub struct LedgerPage {
 pub(crate) struct Ledger {
     started: Instant,
     capacity: NonZeroUsize,
+    in_flight: AtomicU64,
     ring: Mutex<Ring>,
 }
 
 #[derive(Debug, Default)]
 struct Ring {
-    /// Numbered without a gap. Shared, so that a page is copied out after the lock is released.
-    rows: VecDeque<Arc<Attempt>>,
+    /// Numbered without a gap. Shared, so that a page is made after the lock is released.
+    rows: VecDeque<Arc<Row>>,
     last_seq: u64,
     dropped: u64,
-    in_flight: u64,
+}
+
+/// An [`Attempt`] as the ring keeps it: few allocations, nothing rendered.
+#[derive(Debug, Default)]
+pub(crate) struct Row {
+    seq: u64,
+    arrived_us: u64,
+    first_byte_us: Option<u64>,
+    ended_us: u64,
+    pub(crate) method: Method,
+    pub(crate) path: Box<str>,
+    pub(crate) model: Option<Arc<str>>,
+    /// The first bytes of the digest.
+    pub(crate) credential: Option<[u8; 8]>,
+    pub(crate) nonce: Option<Arc<str>>,
+    /// One name per line.
+    pub(crate) header_names: String,
+    pub(crate) body_sha256: Option<[u8; 32]>,
+    status: u16,
+    pub(crate) stream: bool,
+    chunks_sent: u64,
+    bytes_sent: u64,
+    pub(crate) usage: Usage,
+    pub(crate) fingerprint: Option<Fingerprint>,
+    close: Close,
+}
+
+impl From<&Row> for Attempt {
+    fn from(row: &Row) -> Attempt {
+        Attempt {
+            seq: row.seq,
+            arrived_us: row.arrived_us,
+            first_byte_us: row.first_byte_us,
+            ended_us: row.ended_us,
+            method: row.method.to_string(),
+            path: row.path.to_string(),
+            model: row.model.as_deref().unwrap_or_default().to_owned(),
+            credential: row.credential.map(|digest| hex(&digest)).unwrap_or_default(),
+            nonce: row.nonce.as_deref().map(str::to_owned),
+            header_names: row.header_names.lines().map(str::to_owned).collect(),
+            body_sha256: row.body_sha256.map(|digest| hex(&digest)).unwrap_or_default(),
+            status: row.status,
+            stream: row.stream,
+            chunks_sent: row.chunks_sent,
+            bytes_sent: row.bytes_sent,
+            usage: row.usage,
+            fingerprint: row.fingerprint.map(|fingerprint| fingerprint.to_string()),
+            close: row.close,
+        }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl Ledger {
     pub(crate) fn new(capacity: NonZeroUsize) -> Arc<Ledger> {
-        Arc::new(Ledger { started: Instant::now(), capacity, ring: Mutex::default() })
+        Arc::new(Ledger {
+            started: Instant::now(),
+            capacity,
+            in_flight: AtomicU64::new(0),
+            ring: Mutex::default(),
+        })
     }
 
     /// Microseconds since this ledger was made.
@@ -134,27 +200,27 @@ impl Ledger {
     /// Begins an attempt, which counts as in flight until it is closed or dropped.
     pub(crate) fn open(self: &Arc<Ledger>) -> OpenAttempt {
         let arrived_us = self.now_us();
-        self.ring().in_flight += 1;
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
         OpenAttempt {
             ledger: Arc::clone(self),
-            row: Attempt { arrived_us, ..Attempt::default() },
+            row: Row { arrived_us, ..Row::default() },
             closed: false,
         }
     }
 
     /// Up to `limit` rows that follow row `after`.
     pub(crate) fn page(&self, after: u64, limit: usize) -> LedgerPage {
-        let (shared, dropped, in_flight) = {
+        let (rows, dropped, in_flight) = {
             let ring = self.ring();
             let oldest = ring.rows.front().map_or(0, |row| row.seq);
-            let skipped = usize::try_from(after.saturating_add(1).saturating_sub(oldest))
-                .unwrap_or(usize::MAX);
+            let skipped = after.saturating_add(1).saturating_sub(oldest);
+            let skipped = usize::try_from(skipped).unwrap_or(usize::MAX);
             let rows = ring.rows.iter().skip(skipped).take(limit.min(MOST_ROWS_PER_PAGE));
-            (rows.cloned().collect::<Vec<_>>(), ring.dropped, ring.in_flight)
+            (rows.cloned().collect::<Vec<_>>(), ring.dropped, self.in_flight())
         };
         LedgerPage {
-            next: shared.last().map_or(after, |row| row.seq),
-            rows: shared.into_iter().map(Arc::unwrap_or_clone).collect(),
+            next: rows.last().map_or(after, |row| row.seq),
+            rows: rows.iter().map(|row| Attempt::from(&**row)).collect(),
             dropped,
             in_flight,
         }
@@ -163,18 +229,22 @@ impl Ledger {
     /// Forgets all rows. Numbers go on from where they were, so a reader's `after` stays valid.
     pub(crate) fn clear(&self) -> LedgerPage {
         let mut ring = self.ring();
-        ring.rows = VecDeque::new();
+        let forgotten = std::mem::take(&mut ring.rows);
         ring.dropped = 0;
-        LedgerPage { rows: Vec::new(), next: ring.last_seq, dropped: 0, in_flight: ring.in_flight }
+        let (next, in_flight) = (ring.last_seq, self.in_flight());
+        drop(ring);
+        drop(forgotten);
+        LedgerPage { rows: Vec::new(), next, dropped: 0, in_flight }
     }
 
-    fn write(&self, mut row: Attempt) {
+    fn write(&self, mut row: Row) {
         let mut ring = self.ring();
-        // Under the lock, so that the order of numbers is the order of times.
+        // Under the lock, so that numbers and times have one order, and that a reader finds an
+        // attempt either in flight or in a row.
         row.ended_us = self.now_us();
         ring.last_seq += 1;
         row.seq = ring.last_seq;
-        ring.in_flight -= 1;
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
         let fell_out = if ring.rows.len() >= self.capacity.get() {
             ring.dropped += 1;
             ring.rows.pop_front()
@@ -187,6 +257,10 @@ impl Ledger {
         drop(fell_out);
     }
 
+    fn in_flight(&self) -> u64 {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
     /// A panic elsewhere leaves the ring whole: every change to it is complete before the next.
     fn ring(&self) -> MutexGuard<'_, Ring> {
         self.ring.lock().unwrap_or_else(PoisonError::into_inner)
@@ -197,25 +271,22 @@ impl Ledger {
 #[derive(Debug)]
 pub(crate) struct OpenAttempt {
     ledger: Arc<Ledger>,
-    row: Attempt,
+    row: Row,
     closed: bool,
 }
 
 impl OpenAttempt {
     /// The row as it stands, to be filled in.
-    pub(crate) fn row(&mut self) -> &mut Attempt {
+    pub(crate) fn row(&mut self) -> &mut Row {
         &mut self.row
     }
 
-    /// Milliseconds since the request arrived.
-    pub(crate) fn processing_ms(&self) -> u64 {
-        self.ledger.now_us().saturating_sub(self.row.arrived_us) / 1_000
-    }
-
-    /// The head of the answer goes out.
-    pub(crate) fn answered(&mut self, status: u16) {
+    /// The head of the answer goes out. Gives the milliseconds since the request arrived.
+    pub(crate) fn answered(&mut self, status: u16) -> u64 {
+        let now_us = self.ledger.now_us();
         self.row.status = status;
-        self.row.first_byte_us = Some(self.ledger.now_us());
+        self.row.first_byte_us = Some(now_us);
+        now_us.saturating_sub(self.row.arrived_us) / 1_000
     }
 
     /// Part of the answer's body goes out.
@@ -232,7 +303,7 @@ impl OpenAttempt {
     fn write(&mut self, close: Close) {
         self.closed = true;
         let row = std::mem::take(&mut self.row);
-        self.ledger.write(Attempt { close, ..row });
+        self.ledger.write(Row { close, ..row });
     }
 }
 
@@ -298,6 +369,19 @@ mod tests {
     }
 
     #[test]
+    fn digests_are_rendered_at_full_width() {
+        let ledger = ledger_of(10);
+        let mut attempt = ledger.open();
+        attempt.row().credential = Some([0x00, 0x0f, 0xa0, 0xff, 1, 2, 3, 4]);
+        attempt.row().header_names = "host\naccept\n".to_owned();
+        attempt.close(Close::Complete);
+        let row = ledger.page(0, 1).rows.remove(0);
+        assert_eq!(row.credential, "000fa0ff01020304");
+        assert_eq!(row.header_names, ["host", "accept"]);
+        assert_eq!(row.body_sha256, "");
+    }
+
+    #[test]
     fn closes_read_as_the_contract_says() {
         let written = |close| serde_json::to_string(&close).unwrap();
         assert_eq!(written(Close::Complete), r#""complete""#);
@@ -337,7 +421,7 @@ mod tests {
 
     fn attempt(ledger: &Arc<Ledger>, model: &str) -> OpenAttempt {
         let mut attempt = ledger.open();
-        attempt.row().model = model.to_owned();
+        attempt.row().model = Some(model.into());
         attempt
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Pure: bytes in, bytes out. When they are sent, and what is written down, is the server's.
 
-use std::{borrow::Cow, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -16,10 +16,10 @@ use crate::{
 /// What of a chat request decides the answer.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct ChatRequest {
-    pub(crate) model: String,
+    pub(crate) model: Arc<str>,
     pub(crate) stream: bool,
     pub(crate) include_usage: bool,
-    pub(crate) nonce: Option<String>,
+    pub(crate) nonce: Option<Arc<str>>,
 }
 
 /// A good answer, before it is cut into bytes.
@@ -27,7 +27,7 @@ pub(crate) struct ChatRequest {
 pub(crate) struct Answer {
     id: String,
     created: u64,
-    model: String,
+    model: Arc<str>,
     text: Text,
     usage: Option<UsageBody>,
     ending: Ending,
@@ -65,7 +65,7 @@ impl ChatRequest {
         let asked = request.messages.iter().rev().find(|message| message.role == "user");
         Ok(ChatRequest {
             nonce: asked.and_then(|message| message.content.as_ref()).and_then(Content::nonce),
-            model: model.into_owned(),
+            model: model.into(),
             stream: request.stream.unwrap_or(false),
             include_usage: request.stream_options.is_some_and(|options| options.include_usage),
         })
@@ -73,10 +73,10 @@ impl ChatRequest {
 }
 
 /// TEXT of the first `[[nonce:TEXT]]`.
-fn nonce_in(text: &str) -> Option<String> {
+fn nonce_in(text: &str) -> Option<Arc<str>> {
     let (_, rest) = text.split_once("[[nonce:")?;
     let (nonce, _) = rest.split_once("]]")?;
-    (nonce.len() <= LONGEST_NAME).then(|| nonce.to_owned())
+    (nonce.len() <= LONGEST_NAME).then(|| nonce.into())
 }
 
 impl Answer {
@@ -89,7 +89,7 @@ impl Answer {
         Answer {
             id: format!("chatcmpl-{}", fingerprint.digits()),
             created,
-            model: request.model.clone(),
+            model: Arc::clone(&request.model),
             text: Text::new(script, fingerprint, request.nonce.as_deref()),
             usage: script.declares_usage.then(|| UsageBody::new(script.usage)),
             ending: script.ending,
@@ -342,9 +342,12 @@ pub(crate) fn models() -> Bytes {
     rendered(String::new(), &ModelList { object: "list", data: &data }, "")
 }
 
+/// Enough for most bodies, so that they are written without growing.
+const USUAL_LEN: usize = 1_024;
+
 fn rendered<T: Serialize>(prefix: String, body: &T, suffix: &str) -> Bytes {
     let mut bytes = prefix.into_bytes();
-    bytes.reserve(512);
+    bytes.reserve(USUAL_LEN);
     serde_json::to_writer(&mut bytes, body).expect("plain structs and a Vec cannot fail");
     bytes.extend_from_slice(suffix.as_bytes());
     Bytes::from(bytes)
@@ -392,7 +395,7 @@ struct ContentPart<'a> {
 }
 
 impl Content<'_> {
-    fn nonce(&self) -> Option<String> {
+    fn nonce(&self) -> Option<Arc<str>> {
         match self {
             Content::Text(text) => nonce_in(text),
             Content::Parts(parts) => {
@@ -625,8 +628,7 @@ mod tests {
 
     /// The JSON of every event but `[DONE]`.
     fn streamed(model: &str, include_usage: bool) -> Vec<Value> {
-        let request =
-            ChatRequest { model: model.to_owned(), stream: true, include_usage, nonce: None };
+        let request = ChatRequest { model: model.into(), stream: true, include_usage, nonce: None };
         let script = Script::parse(model).unwrap();
         let answer = Answer::new(&script, &request, Fingerprints::new().fresh(), 1);
         let events = answer.events(include_usage).map(|event| event.bytes);

@@ -54,6 +54,9 @@ const MOST_BODY: usize = 64 << 20;
 /// How much of a path a row keeps.
 const MOST_PATH: usize = 1_024;
 
+/// Room for the header names of most requests.
+const USUAL_NAMES: usize = 128;
+
 /// A provider on a port: it does as the model name says, and remembers it.
 #[derive(Debug)]
 pub struct Provider {
@@ -172,7 +175,7 @@ impl Shared {
             // The peer left in the middle of its own body; nobody is there to read this.
             Err(_) => return Err(StatusCode::BAD_REQUEST.into_response()),
         };
-        attempt.row().body_sha256 = hex(&Sha256::digest(&body));
+        attempt.row().body_sha256 = Some(Sha256::digest(&body).into());
         if credential == Credential::Missing {
             let message = "You didn't provide an API key.";
             let body = openai::invalid_request(Some("invalid_api_key"), None, message);
@@ -190,7 +193,7 @@ impl Shared {
             }
         };
         let row = attempt.row();
-        row.model.clone_from(&request.model);
+        row.model = Some(Arc::clone(&request.model));
         row.nonce.clone_from(&request.nonce);
         row.stream = request.stream;
         let script = match Script::parse(&request.model) {
@@ -229,7 +232,7 @@ impl Shared {
     fn answer(&self, mut attempt: OpenAttempt, script: &Script, request: &ChatRequest) -> Response {
         let fingerprint = self.fingerprints.fresh();
         let row = attempt.row();
-        row.fingerprint = Some(fingerprint.to_string());
+        row.fingerprint = Some(fingerprint);
         row.usage = script.usage;
         let answer = Answer::new(script, request, fingerprint, unix_seconds());
         let digits = fingerprint.digits();
@@ -308,7 +311,7 @@ fn headed(
     content_type: HeaderValue,
     digits: &str,
 ) -> Response {
-    attempt.answered(status.as_u16());
+    let processing_ms = attempt.answered(status.as_u16());
     let mut response = Response::new(Body::empty());
     *response.status_mut() = status;
     let headers = response.headers_mut();
@@ -319,7 +322,7 @@ fn headed(
     headers.insert(header::CONTENT_TYPE, content_type);
     let request_id = HeaderValue::try_from(format!("req_{digits}")).expect("hex digits are text");
     headers.insert(REQUEST_ID, request_id);
-    headers.insert(PROCESSING_MS, attempt.processing_ms().into());
+    headers.insert(PROCESSING_MS, processing_ms.into());
     headers.insert(ORGANIZATION, HeaderValue::from_static("org-mock"));
     headers.insert(VERSION, HeaderValue::from_static("2020-10-01"));
     headers.insert(LIMIT_REQUESTS, HeaderValue::from_static("10000"));
@@ -456,13 +459,17 @@ enum Credential {
 /// Writes down what the head of a request tells.
 fn note_head(attempt: &mut OpenAttempt, head: &request::Parts) -> Credential {
     let row = attempt.row();
-    row.method = head.method.as_str().to_owned();
+    row.method = head.method.clone();
     let path = head.uri.path_and_query().map_or("", |path| path.as_str());
-    row.path = path[..path.floor_char_boundary(MOST_PATH)].to_owned();
-    row.header_names = head.headers.keys().map(|name| name.as_str().to_owned()).collect();
+    row.path = path[..path.floor_char_boundary(MOST_PATH)].into();
+    row.header_names.reserve(USUAL_NAMES);
+    for name in head.headers.keys() {
+        row.header_names.push_str(name.as_str());
+        row.header_names.push('\n');
+    }
     match bearer(&head.headers) {
         Some(credential) => {
-            row.credential = hex(&Sha256::digest(credential)[..8]);
+            row.credential = Sha256::digest(credential).first_chunk().copied();
             Credential::Present
         }
         None => Credential::Missing,
@@ -474,17 +481,6 @@ fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
     let value = headers.get(header::AUTHORIZATION)?.as_bytes();
     let (scheme, credential) = value.split_at_checked("Bearer ".len())?;
     (scheme.eq_ignore_ascii_case(b"Bearer ") && !credential.is_empty()).then_some(credential)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    const DIGITS: [char; 16] =
-        ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
-    let mut digits = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        digits.push(DIGITS[usize::from(byte >> 4)]);
-        digits.push(DIGITS[usize::from(byte & 0xf)]);
-    }
-    digits
 }
 
 fn unix_seconds() -> u64 {
@@ -549,10 +545,5 @@ mod tests {
         assert_eq!(bearer_of("Bearer "), None);
         assert_eq!(bearer_of("Basic sk-1"), None);
         assert_eq!(bearer(&HeaderMap::new()), None);
-    }
-
-    #[test]
-    fn hex_is_lower_case_and_full_width() {
-        assert_eq!(hex(&[0x00, 0x0f, 0xa0, 0xff]), "000fa0ff");
     }
 }
