@@ -50,6 +50,8 @@ pub struct TargetDescription {
     pub reach: Reach,
     /// Promises that differ from those of the adapter's manifest.
     pub bounds: Bounds,
+    /// The model aliases that plans ask for; each must end at the mock provider.
+    pub models: Vec<String>,
 }
 
 /// How a target comes to be running.
@@ -283,6 +285,7 @@ impl TargetDescription {
             adapter: written.adapter.into_inner(),
             reach,
             bounds: written.bounds,
+            models: written.models,
         })
     }
 }
@@ -311,6 +314,8 @@ struct Written {
     attached: Option<WrittenAttached>,
     #[serde(default)]
     bounds: Bounds,
+    #[serde(default = "two_models")]
+    models: Vec<String>,
 }
 
 /// `[managed]` as it is written.
@@ -356,6 +361,10 @@ struct WrittenAttached {
     metrics_url: Option<Spanned<String>>,
     #[serde(default)]
     logs: Vec<PathBuf>,
+}
+
+fn two_models() -> Vec<String> {
+    vec!["gauntlet-a".to_owned(), "gauntlet-b".to_owned()]
 }
 
 fn path_alone() -> Vec<String> {

@@ -14,6 +14,7 @@ pub mod launch;
 pub mod output;
 pub mod binaries;
 mod process_group;
+mod watchdog;
 mod ready;
 mod ports;
 mod duration_text;

@@ -1,8 +1,8 @@
 //! A process and everything it starts, stopped together.
 //!
 //! The process leads a group of its own: a Ctrl-C meant for us does not reach it, and whatever it
-//! started and left behind is killed with it. Dropping the group ends it too, so nothing outlives
-//! a run that panics.
+//! started and left behind is killed with it. Dropping the group ends it too, and a watchdog ends
+//! it if we are killed, so nothing outlives a run.
 
 use std::{io, process::ExitStatus, thread, time::Duration};
 
@@ -16,6 +16,8 @@ use tokio::{
     time::timeout,
 };
 
+use super::watchdog::Watchdog;
+
 /// How long a dropped group may take to end before it is killed.
 const DROP_PATIENCE: Duration = Duration::from_millis(400);
 
@@ -25,6 +27,7 @@ pub(super) struct ProcessGroup {
     child: Child,
     leader: Pid,
     farewell: Signal,
+    watchdog: Option<Watchdog>,
     over: bool,
 }
 
@@ -44,7 +47,9 @@ impl ProcessGroup {
         let id = child.id().and_then(|id| i32::try_from(id).ok());
         let leader =
             id.map(Pid::from_raw).ok_or_else(|| io::Error::other("it has no process id"))?;
-        Ok(ProcessGroup { child, leader, farewell, over: false })
+        let mut group = ProcessGroup { child, leader, farewell, watchdog: None, over: false };
+        group.watchdog = Some(Watchdog::over_group(leader, farewell)?);
+        Ok(group)
     }
 
     /// The process id of its leader, which is the id of the group.
@@ -100,6 +105,7 @@ impl ProcessGroup {
             self.over = true;
             // A group without members is what we want.
             let _ = killpg(self.leader, Signal::SIGKILL);
+            self.watchdog = None;
         }
     }
 }

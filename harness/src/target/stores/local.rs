@@ -16,8 +16,8 @@ use std::{
 };
 
 use nix::{
-    sys::signal::Signal,
-    unistd::{User, geteuid},
+    sys::{signal::Signal, statvfs::statvfs},
+    unistd::{AccessFlags, User, access, geteuid},
 };
 use tempfile::TempDir;
 use tokio::process::Command;
@@ -27,6 +27,7 @@ use crate::target::{
     ports,
     process_group::ProcessGroup,
     ready::{Waited, until_ready},
+    watchdog::Watchdog,
 };
 
 /// How long a store may take to end after it was asked to.
@@ -38,19 +39,70 @@ const LAST_WORDS: usize = 20;
 /// The superuser of a Postgres of ours.
 const SUPERUSER: &str = "gauntlet";
 
+/// Where Linux keeps files in memory.
+const MEMORY: &str = "/dev/shm";
+
+/// How much of it must be free: a Postgres with a few dozen small databases stays well below.
+const MEMORY_WANTED: u128 = 2 << 30;
+
 /// A folder for what the stores keep; its subfolders belong to whoever runs the store.
-pub(super) fn folder() -> Result<TempDir, StoreError> {
-    let make = || {
-        let folder = tempfile::Builder::new().prefix("gauntlet-stores-").tempdir()?;
-        fs::set_permissions(folder.path(), Permissions::from_mode(0o755))?;
-        Ok(folder)
-    };
-    make().map_err(|source| system("make a temporary folder for the stores", source))
+#[derive(Debug)]
+pub(super) struct Folder {
+    folder: TempDir,
+    in_memory: bool,
+    _watchdog: Watchdog,
+}
+
+impl Folder {
+    /// Makes it in memory, where there is plenty: a database is then cloned in milliseconds,
+    /// whatever else the disk is busy with.
+    pub(super) fn make() -> Result<Folder, StoreError> {
+        let make = || {
+            let in_memory = has_room(Path::new(MEMORY));
+            let mut builder = tempfile::Builder::new();
+            let builder = builder.prefix("gauntlet-stores-");
+            let folder = match in_memory {
+                true => builder.tempdir_in(MEMORY)?,
+                false => builder.tempdir()?,
+            };
+            fs::set_permissions(folder.path(), Permissions::from_mode(0o755))?;
+            let watchdog = Watchdog::over_folder(folder.path())?;
+            Ok(Folder { folder, in_memory, _watchdog: watchdog })
+        };
+        make().map_err(|source| system("make a temporary folder for the stores", source))
+    }
+
+    /// Removes it with all it holds.
+    pub(super) fn remove(self) -> Result<(), StoreError> {
+        self.folder.close().map_err(|source| system("remove the folder of the stores", source))
+    }
+
+    /// A folder within it that belongs to `owner`, if there is one.
+    fn subfolder(&self, name: &str, owner: Option<&User>) -> Result<PathBuf, StoreError> {
+        let path = self.folder.path().join(name);
+        let make = || {
+            fs::create_dir(&path)?;
+            fs::set_permissions(&path, Permissions::from_mode(0o700))?;
+            match owner {
+                Some(user) => chown(&path, Some(user.uid.as_raw()), Some(user.gid.as_raw())),
+                None => Ok(()),
+            }
+        };
+        make().map_err(|source| system(&format!("make the folder {}", path.display()), source))?;
+        Ok(path)
+    }
+}
+
+/// Whether `folder` can be written to and has the room we want.
+fn has_room(folder: &Path) -> bool {
+    let free = statvfs(folder)
+        .map(|room| u128::from(room.blocks_available()) * u128::from(room.fragment_size()));
+    free.is_ok_and(|free| free >= MEMORY_WANTED) && access(folder, AccessFlags::W_OK).is_ok()
 }
 
 /// Starts a Redis, or a Valkey.
 pub(super) async fn redis(
-    folder: &Path,
+    folder: &Folder,
     request: &StoreRequest,
 ) -> Result<(FoundStore<RedisAddress>, ProcessGroup), StoreError> {
     let places = search_folders(request.search_path.as_deref());
@@ -62,7 +114,7 @@ pub(super) async fn redis(
             programs: "redis-server or valkey-server",
             package: "redis-server",
         })?;
-    let folder = subfolder(folder, "redis", None)?;
+    let folder = folder.subfolder("redis", None)?;
     let command = |address: SocketAddr| {
         let mut command = Command::new(&program);
         command
@@ -84,7 +136,7 @@ pub(super) async fn redis(
 
 /// Starts a Postgres.
 pub(super) async fn postgres(
-    folder: &Path,
+    folder: &Folder,
     request: &StoreRequest,
 ) -> Result<(FoundStore<PostgresAddress>, ProcessGroup), StoreError> {
     let binaries = postgres_folder(&search_folders(request.search_path.as_deref())).ok_or(
@@ -95,7 +147,8 @@ pub(super) async fn postgres(
         },
     )?;
     let user = unprivileged_user()?;
-    let folder = subfolder(folder, "postgres", user.as_ref())?;
+    let in_memory = folder.in_memory;
+    let folder = folder.subfolder("postgres", user.as_ref())?;
     let data = folder.join("data");
     let as_user = |program: &Path| {
         let mut command = Command::new(program);
@@ -130,6 +183,9 @@ pub(super) async fn postgres(
         .await?;
     let address = PostgresAddress::local(address, SUPERUSER);
     let mut notes = vec![Store::Postgres.not_given()];
+    if in_memory {
+        notes.push(format!("keeps its data in memory, in {MEMORY}"));
+    }
     if let Some(user) = user {
         notes.push(format!("runs as {}, since Postgres refuses root", user.name));
     }
@@ -240,21 +296,6 @@ fn last_words(log: &Path) -> Vec<String> {
     let log = fs::read(log).unwrap_or_default();
     let lines: Vec<String> = String::from_utf8_lossy(&log).lines().map(str::to_owned).collect();
     lines[lines.len().saturating_sub(LAST_WORDS)..].to_vec()
-}
-
-/// A folder that belongs to `owner`, if there is one.
-fn subfolder(folder: &Path, name: &str, owner: Option<&User>) -> Result<PathBuf, StoreError> {
-    let path = folder.join(name);
-    let make = || {
-        fs::create_dir(&path)?;
-        fs::set_permissions(&path, Permissions::from_mode(0o700))?;
-        match owner {
-            Some(user) => chown(&path, Some(user.uid.as_raw()), Some(user.gid.as_raw())),
-            None => Ok(()),
-        }
-    };
-    make().map_err(|source| system(&format!("make the folder {}", path.display()), source))?;
-    Ok(path)
 }
 
 /// Whom Postgres can run as, if it cannot run as us.

@@ -15,7 +15,6 @@ use std::{
     time::Duration,
 };
 
-use tempfile::TempDir;
 use tokio::time::timeout;
 
 use super::{process_group::ProcessGroup, secret::Secret};
@@ -25,6 +24,8 @@ mod local;
 mod postgres;
 mod redis;
 
+use local::Folder;
+use postgres::Copying;
 pub use postgres::PostgresAddress;
 pub use redis::RedisAddress;
 
@@ -61,7 +62,7 @@ pub struct Stores {
     made: Mutex<Vec<String>>,
     servers: Vec<ProcessGroup>,
     /// Last, so that it goes when the servers have gone.
-    folder: Option<TempDir>,
+    folder: Option<Folder>,
 }
 
 /// A store, and how it was found.
@@ -243,12 +244,12 @@ pub struct Database {
 pub async fn find(request: &StoreRequest) -> Result<Stores, StoreError> {
     let needs_local =
         request.postgres_url.is_none() || (request.redis && request.redis_url.is_none());
-    let folder = if needs_local { Some(local::folder()?) } else { None };
+    let folder = if needs_local { Some(Folder::make()?) } else { None };
     let redis = async {
         match (&request.redis_url, &folder) {
             _ if !request.redis => Ok((None, None)),
             (None, Some(folder)) => {
-                let (found, server) = local::redis(folder.path(), request).await?;
+                let (found, server) = local::redis(folder, request).await?;
                 Ok((Some(found), Some(server)))
             }
             (Some(url), _) => Ok((Some(given::redis(url, request.patience).await?), None)),
@@ -259,7 +260,7 @@ pub async fn find(request: &StoreRequest) -> Result<Stores, StoreError> {
         match (&request.postgres_url, &folder) {
             (Some(url), _) => Ok((given::postgres(url, request.patience).await?, None)),
             (None, Some(folder)) => {
-                let (found, server) = local::postgres(folder.path(), request).await?;
+                let (found, server) = local::postgres(folder, request).await?;
                 Ok((found, Some(server)))
             }
             (None, None) => unreachable!("a store that is not given is local, and has a folder"),
@@ -284,7 +285,11 @@ impl Stores {
         let name = format!("gauntlet_{}_{number}", self.run);
         // Noted first: it may exist even if we never hear so.
         self.made.lock().unwrap_or_else(PoisonError::into_inner).push(name.clone());
-        self.postgres.address.create_database(&name, template).await?;
+        let how = match self.postgres.way {
+            Way::Local => Copying::quickest(&self.postgres.version),
+            Way::Given => Copying::AsConfigured,
+        };
+        self.postgres.address.create_database(&name, template, how).await?;
         Ok(Database { address: self.postgres.address.with_database(&name), name })
     }
 
@@ -324,12 +329,7 @@ impl Stores {
         for server in &mut self.servers {
             server.stop(local::STOP_PATIENCE).await;
         }
-        if let Some(folder) = self.folder.take() {
-            folder.close().map_err(|source| StoreError::System {
-                doing: "remove the folder of the stores".to_owned(),
-                source,
-            })?;
-        }
+        self.folder.take().map_or(Ok(()), Folder::remove)?;
         dropped
     }
 

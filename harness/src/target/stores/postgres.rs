@@ -22,6 +22,29 @@ pub struct PostgresAddress {
     user: String,
 }
 
+/// How the template of a database is copied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Copying {
+    /// File by file, which forces checkpoints.
+    Files,
+    /// As the server does by itself.
+    AsConfigured,
+}
+
+impl Copying {
+    /// The quicker way on a Postgres of ours.
+    ///
+    /// Its checkpoints cost nothing, since it gave up durability. Before version 15 there was one
+    /// way only, and no word for it.
+    pub(super) fn quickest(version: &str) -> Copying {
+        let major = version.split(|character: char| !character.is_ascii_digit()).next();
+        match major.and_then(|major| major.parse::<u32>().ok()) {
+            Some(15..) => Copying::Files,
+            Some(_) | None => Copying::AsConfigured,
+        }
+    }
+}
+
 impl PostgresAddress {
     /// Reads `postgres://[user[:password]@]host[:port][/database]`.
     pub fn parse(url: &Secret) -> Result<PostgresAddress, StoreError> {
@@ -108,13 +131,17 @@ impl PostgresAddress {
         &self,
         name: &str,
         template: Option<&str>,
+        copying: Copying,
     ) -> Result<(), StoreError> {
         // An empty database takes the encoding of the server's pristine one.
         let template = template.unwrap_or("template0");
-        self.tell(format!("CREATE DATABASE {} TEMPLATE {}", quoted(name), quoted(template)), || {
-            format!("create the database {name} from {template}")
-        })
-        .await
+        let strategy = match copying {
+            Copying::Files => " STRATEGY FILE_COPY",
+            Copying::AsConfigured => "",
+        };
+        let statement =
+            format!("CREATE DATABASE {} TEMPLATE {}{strategy}", quoted(name), quoted(template));
+        self.tell(statement, || format!("create the database {name} from {template}")).await
     }
 
     /// Drops the database `name`, whoever is connected to it.
@@ -232,6 +259,14 @@ mod tests {
         assert_eq!(moved.url().expose(), url);
         assert_eq!(moved.user(), "m@e");
         assert_eq!(format!("{moved:?}"), "PostgresAddress(127.0.0.1:9/second)");
+    }
+
+    #[test]
+    fn files_are_copied_where_the_server_knows_how() {
+        assert_eq!(Copying::quickest("15.14 (Debian 15.14-0+deb12u1)"), Copying::Files);
+        assert_eq!(Copying::quickest("17beta1"), Copying::Files);
+        assert_eq!(Copying::quickest("14.2"), Copying::AsConfigured);
+        assert_eq!(Copying::quickest(""), Copying::AsConfigured);
     }
 
     #[test]
