@@ -1,37 +1,37 @@
 //! Stores started from programs that are installed here, private to one run.
 //!
-//! They listen on free loopback ports, keep what they hold in a temporary folder and give up every
-//! promise of durability: nothing they hold outlives the run.
+//! They listen on free loopback ports, keep what they hold in a folder of their own and give up
+//! every promise of durability: nothing they hold outlives the run.
 
 use std::{
     env,
     ffi::OsStr,
-    fs::{self, File, Permissions},
+    fs::{self, File},
     io,
     net::SocketAddr,
-    os::unix::fs::{PermissionsExt, chown},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::Stdio,
     time::Duration,
 };
 
 use nix::{
-    sys::{signal::Signal, statvfs::statvfs},
-    unistd::{AccessFlags, User, access, geteuid},
+    sys::signal::Signal,
+    unistd::{User, geteuid},
 };
-use tempfile::TempDir;
 use tokio::process::Command;
 
-use super::{FoundStore, PostgresAddress, RedisAddress, Store, StoreError, StoreRequest, Way};
+use super::{
+    FoundStore, PostgresAddress, RedisAddress, Store, StoreError, StoreRequest, Way, folder::Folder,
+};
 use crate::target::{
     ports,
     process_group::ProcessGroup,
     ready::{Waited, until_ready},
-    watchdog::Watchdog,
 };
 
 /// How long a store may take to end after it was asked to.
-pub(super) const STOP_PATIENCE: Duration = Duration::from_secs(5);
+const STOP_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Lines of a log that are worth showing.
 const LAST_WORDS: usize = 20;
@@ -39,72 +39,26 @@ const LAST_WORDS: usize = 20;
 /// The superuser of a Postgres of ours.
 const SUPERUSER: &str = "gauntlet";
 
-/// Where Linux keeps files in memory.
-const MEMORY: &str = "/dev/shm";
-
-/// How much of it must be free: a Postgres with a few dozen small databases stays well below.
-const MEMORY_WANTED: u128 = 2 << 30;
-
-/// A folder for what the stores keep; its subfolders belong to whoever runs the store.
+/// A server of ours, and what it keeps.
 #[derive(Debug)]
-pub(super) struct Folder {
-    folder: TempDir,
-    in_memory: bool,
-    _watchdog: Watchdog,
+pub(super) struct LocalServer {
+    group: ProcessGroup,
+    /// After the group, so that it goes when nobody writes to it.
+    folder: Folder,
 }
 
-impl Folder {
-    /// Makes it in memory, where there is plenty: a database is then cloned in milliseconds,
-    /// whatever else the disk is busy with.
-    pub(super) fn make() -> Result<Folder, StoreError> {
-        let make = || {
-            let in_memory = has_room(Path::new(MEMORY));
-            let mut builder = tempfile::Builder::new();
-            let builder = builder.prefix("gauntlet-stores-");
-            let folder = match in_memory {
-                true => builder.tempdir_in(MEMORY)?,
-                false => builder.tempdir()?,
-            };
-            fs::set_permissions(folder.path(), Permissions::from_mode(0o755))?;
-            let watchdog = Watchdog::over_folder(folder.path())?;
-            Ok(Folder { folder, in_memory, _watchdog: watchdog })
-        };
-        make().map_err(|source| system("make a temporary folder for the stores", source))
+impl LocalServer {
+    /// Stops it, and removes what it kept.
+    pub(super) async fn stop(mut self) -> Result<(), StoreError> {
+        self.group.stop(STOP_PATIENCE).await;
+        self.folder.remove().map_err(|source| system("remove the folder of a store", source))
     }
-
-    /// Removes it with all it holds.
-    pub(super) fn remove(self) -> Result<(), StoreError> {
-        self.folder.close().map_err(|source| system("remove the folder of the stores", source))
-    }
-
-    /// A folder within it that belongs to `owner`, if there is one.
-    fn subfolder(&self, name: &str, owner: Option<&User>) -> Result<PathBuf, StoreError> {
-        let path = self.folder.path().join(name);
-        let make = || {
-            fs::create_dir(&path)?;
-            fs::set_permissions(&path, Permissions::from_mode(0o700))?;
-            match owner {
-                Some(user) => chown(&path, Some(user.uid.as_raw()), Some(user.gid.as_raw())),
-                None => Ok(()),
-            }
-        };
-        make().map_err(|source| system(&format!("make the folder {}", path.display()), source))?;
-        Ok(path)
-    }
-}
-
-/// Whether `folder` can be written to and has the room we want.
-fn has_room(folder: &Path) -> bool {
-    let free = statvfs(folder)
-        .map(|room| u128::from(room.blocks_available()) * u128::from(room.fragment_size()));
-    free.is_ok_and(|free| free >= MEMORY_WANTED) && access(folder, AccessFlags::W_OK).is_ok()
 }
 
 /// Starts a Redis, or a Valkey.
 pub(super) async fn redis(
-    folder: &Folder,
     request: &StoreRequest,
-) -> Result<(FoundStore<RedisAddress>, ProcessGroup), StoreError> {
+) -> Result<(FoundStore<RedisAddress>, LocalServer), StoreError> {
     let places = search_folders(request.search_path.as_deref());
     let program = ["redis-server", "valkey-server"]
         .into_iter()
@@ -114,31 +68,30 @@ pub(super) async fn redis(
             programs: "redis-server or valkey-server",
             package: "redis-server",
         })?;
-    let folder = folder.subfolder("redis", None)?;
+    let folder = folder(None)?;
     let command = |address: SocketAddr| {
         let mut command = Command::new(&program);
         command
             .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
             .args(["--daemonize", "no", "--port", &address.port().to_string(), "--dir"])
-            .arg(&folder);
+            .arg(folder.path());
         command
     };
-    let server = Server { program: &program, folder: &folder, farewell: Signal::SIGTERM };
+    let server = Server { program: &program, folder: folder.path(), farewell: Signal::SIGTERM };
     let (address, version, group) = server
-        .start(request.patience, command, async |address| {
-            RedisAddress::local(address).version().await.ok()
+        .start(request.patience, command, async |address, process| {
+            RedisAddress::local(address).version_of_process(process).await
         })
         .await?;
     let address = RedisAddress::local(address);
     let notes = vec![Store::Redis.not_given()];
-    Ok((FoundStore { address, version, way: Way::Local, notes }, group))
+    Ok((FoundStore { address, version, way: Way::Local, notes }, LocalServer { group, folder }))
 }
 
 /// Starts a Postgres.
 pub(super) async fn postgres(
-    folder: &Folder,
     request: &StoreRequest,
-) -> Result<(FoundStore<PostgresAddress>, ProcessGroup), StoreError> {
+) -> Result<(FoundStore<PostgresAddress>, LocalServer), StoreError> {
     let binaries = postgres_folder(&search_folders(request.search_path.as_deref())).ok_or(
         StoreError::NotInstalled {
             store: Store::Postgres,
@@ -147,9 +100,8 @@ pub(super) async fn postgres(
         },
     )?;
     let user = unprivileged_user()?;
-    let in_memory = folder.in_memory;
-    let folder = folder.subfolder("postgres", user.as_ref())?;
-    let data = folder.join("data");
+    let folder = folder(user.as_ref())?;
+    let data = folder.path().join("data");
     let as_user = |program: &Path| {
         let mut command = Command::new(program);
         if let Some(user) = &user {
@@ -163,7 +115,7 @@ pub(super) async fn postgres(
         .args(["--username", SUPERUSER, "--auth", "trust", "--encoding", "UTF8"])
         .args(["--locale", "C", "--no-sync", "--pgdata"])
         .arg(&data);
-    initialise(initdb, &folder, request.patience).await?;
+    initialise(initdb, folder.path(), request.patience).await?;
 
     let program = binaries.join("postgres");
     let command = |address: SocketAddr| {
@@ -175,21 +127,17 @@ pub(super) async fn postgres(
         command
     };
     // To end at once is enough: what it holds is not wanted again.
-    let server = Server { program: &program, folder: &folder, farewell: Signal::SIGQUIT };
+    let server = Server { program: &program, folder: folder.path(), farewell: Signal::SIGQUIT };
     let (address, version, group) = server
-        .start(request.patience, command, async |address| {
-            PostgresAddress::local(address, SUPERUSER).version().await.ok()
+        .start(request.patience, command, async |address, _| {
+            PostgresAddress::local(address, SUPERUSER).version_over(&data).await
         })
         .await?;
     let address = PostgresAddress::local(address, SUPERUSER);
     let mut notes = vec![Store::Postgres.not_given()];
-    if in_memory {
-        notes.push(format!("keeps its data in memory, in {MEMORY}"));
-    }
-    if let Some(user) = user {
-        notes.push(format!("runs as {}, since Postgres refuses root", user.name));
-    }
-    Ok((FoundStore { address, version, way: Way::Local, notes }, group))
+    notes.extend(folder.note());
+    notes.extend(user.map(|user| format!("runs as {}, since Postgres refuses root", user.name)));
+    Ok((FoundStore { address, version, way: Way::Local, notes }, LocalServer { group, folder }))
 }
 
 /// Private, quick, and durable no longer than the run.
@@ -215,12 +163,13 @@ struct Server<'a> {
 }
 
 impl Server<'_> {
-    /// Starts it on a free port, and waits until `version` has something to say.
+    /// Starts it on a free port, and waits until `version` has something to say of the process at
+    /// that address with that id: another server may have been quicker to take the port.
     async fn start(
         &self,
         patience: Duration,
         command: impl Fn(SocketAddr) -> Command,
-        version: impl AsyncFn(SocketAddr) -> Option<String>,
+        version: impl AsyncFn(SocketAddr, u32) -> Option<String>,
     ) -> Result<(SocketAddr, String, ProcessGroup), StoreError> {
         let mut attempts = ports::ATTEMPTS;
         loop {
@@ -232,12 +181,13 @@ impl Server<'_> {
             private(&mut command, self.folder, &log)?;
             let mut group = ProcessGroup::spawn(command, self.farewell)
                 .map_err(|source| system(&format!("start {}", self.program.display()), source))?;
-            let what =
-                match until_ready(&mut group, patience, async || version(address).await).await {
-                    Waited::Ready(version) => return Ok((address, version, group)),
-                    Waited::Exited(status) => format!("ended with {status} before it answered"),
-                    Waited::Late => format!("gave no answer within {patience:?}"),
-                };
+            let process = group.id();
+            let answer = async || version(address, process).await;
+            let what = match until_ready(&mut group, patience, answer).await {
+                Waited::Ready(version) => return Ok((address, version, group)),
+                Waited::Exited(status) => format!("ended with {status} before it answered"),
+                Waited::Late => format!("gave no answer within {patience:?}"),
+            };
             group.stop(STOP_PATIENCE).await;
             let last_words = last_words(&log);
             let raced = ports::says_port_is_taken(last_words.iter().map(String::as_str));
@@ -296,6 +246,10 @@ fn last_words(log: &Path) -> Vec<String> {
     let log = fs::read(log).unwrap_or_default();
     let lines: Vec<String> = String::from_utf8_lossy(&log).lines().map(str::to_owned).collect();
     lines[lines.len().saturating_sub(LAST_WORDS)..].to_vec()
+}
+
+fn folder(owner: Option<&User>) -> Result<Folder, StoreError> {
+    Folder::make(owner).map_err(|source| system("make a folder for a store", source))
 }
 
 /// Whom Postgres can run as, if it cannot run as us.
@@ -374,6 +328,8 @@ fn system(doing: &str, source: io::Error) -> StoreError {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::Permissions;
+
     use super::*;
 
     #[test]

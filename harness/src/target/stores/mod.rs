@@ -6,7 +6,7 @@
 use std::{
     ffi::OsString,
     fmt, io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicU32, Ordering},
@@ -17,14 +17,15 @@ use std::{
 
 use tokio::time::timeout;
 
-use super::{process_group::ProcessGroup, secret::Secret};
+use super::secret::Secret;
 
 mod given;
 mod local;
+mod folder;
 mod postgres;
 mod redis;
 
-use local::Folder;
+use local::LocalServer;
 use postgres::Copying;
 pub use postgres::PostgresAddress;
 pub use redis::RedisAddress;
@@ -60,9 +61,7 @@ pub struct Stores {
     counter: AtomicU32,
     /// Names of the databases we made and have not dropped.
     made: Mutex<Vec<String>>,
-    servers: Vec<ProcessGroup>,
-    /// Last, so that it goes when the servers have gone.
-    folder: Option<Folder>,
+    servers: Vec<LocalServer>,
 }
 
 /// A store, and how it was found.
@@ -242,29 +241,24 @@ pub struct Database {
 
 /// Finds the stores that `request` asks for.
 pub async fn find(request: &StoreRequest) -> Result<Stores, StoreError> {
-    let needs_local =
-        request.postgres_url.is_none() || (request.redis && request.redis_url.is_none());
-    let folder = if needs_local { Some(Folder::make()?) } else { None };
     let redis = async {
-        match (&request.redis_url, &folder) {
-            _ if !request.redis => Ok((None, None)),
-            (None, Some(folder)) => {
-                let (found, server) = local::redis(folder, request).await?;
-                Ok((Some(found), Some(server)))
+        Ok(match &request.redis_url {
+            _ if !request.redis => (None, None),
+            Some(url) => (Some(given::redis(url, request.patience).await?), None),
+            None => {
+                let (found, server) = local::redis(request).await?;
+                (Some(found), Some(server))
             }
-            (Some(url), _) => Ok((Some(given::redis(url, request.patience).await?), None)),
-            (None, None) => unreachable!("a store that is not given is local, and has a folder"),
-        }
+        })
     };
     let postgres = async {
-        match (&request.postgres_url, &folder) {
-            (Some(url), _) => Ok((given::postgres(url, request.patience).await?, None)),
-            (None, Some(folder)) => {
-                let (found, server) = local::postgres(folder, request).await?;
-                Ok((found, Some(server)))
+        Ok(match &request.postgres_url {
+            Some(url) => (given::postgres(url, request.patience).await?, None),
+            None => {
+                let (found, server) = local::postgres(request).await?;
+                (found, Some(server))
             }
-            (None, None) => unreachable!("a store that is not given is local, and has a folder"),
-        }
+        })
     };
     let ((redis, redis_server), (postgres, postgres_server)) = tokio::try_join!(redis, postgres)?;
     Ok(Stores {
@@ -274,7 +268,6 @@ pub async fn find(request: &StoreRequest) -> Result<Stores, StoreError> {
         counter: AtomicU32::new(0),
         made: Mutex::default(),
         servers: redis_server.into_iter().chain(postgres_server).collect(),
-        folder,
     })
 }
 
@@ -296,10 +289,7 @@ impl Stores {
     /// A database to copy from, to which every SQL file of `folder` was applied in order.
     ///
     /// The files are `*.sql`, or `*/migration.sql` as Prisma writes them.
-    pub async fn migrated_template(
-        &self,
-        folder: &std::path::Path,
-    ) -> Result<Database, StoreError> {
+    pub async fn migrated_template(&self, folder: &Path) -> Result<Database, StoreError> {
         let template = self.fresh_database(None).await?;
         template.address.apply(folder).await?;
         Ok(template)
@@ -325,12 +315,12 @@ impl Stores {
 
     /// Drops what we made and stops what we started.
     pub async fn stop(mut self) -> Result<(), StoreError> {
-        let dropped = self.drop_what_we_made().await;
-        for server in &mut self.servers {
-            server.stop(local::STOP_PATIENCE).await;
+        let mut first_failure = self.drop_what_we_made().await;
+        for server in std::mem::take(&mut self.servers) {
+            let stopped = server.stop().await;
+            first_failure = first_failure.and(stopped);
         }
-        self.folder.take().map_or(Ok(()), Folder::remove)?;
-        dropped
+        first_failure
     }
 
     /// Only a given Postgres outlives us, so only there is anything left behind.

@@ -120,10 +120,23 @@ impl PostgresAddress {
 
     /// What version it says it is; an error unless it answers as a Postgres does.
     pub(super) async fn version(&self) -> Result<String, sqlx::Error> {
+        self.setting("SHOW server_version").await
+    }
+
+    /// What version it says it is, if it answers and keeps its data in `folder`.
+    pub(super) async fn version_over(&self, folder: &Path) -> Option<String> {
+        let kept_in = self.setting("SHOW data_directory").await.ok()?;
+        if Path::new(&kept_in) != folder {
+            return None;
+        }
+        self.version().await.ok()
+    }
+
+    async fn setting(&self, question: &'static str) -> Result<String, sqlx::Error> {
         let mut connection = self.connect().await?;
-        let version = sqlx::query_scalar("SHOW server_version").fetch_one(&mut connection).await?;
+        let answer = sqlx::query_scalar(question).fetch_one(&mut connection).await?;
         connection.close().await?;
-        Ok(version)
+        Ok(answer)
     }
 
     /// Makes the database `name`: empty, or a copy of `template`.

@@ -78,12 +78,19 @@ impl RedisAddress {
 
     /// What version it says it is; an error unless it answers as a Redis does.
     pub(super) async fn version(&self) -> Result<String, RedisError> {
+        self.info().await.map(|info| version_in(&info))
+    }
+
+    /// What version it says it is, if it answers and is that process.
+    pub(super) async fn version_of_process(&self, process: u32) -> Option<String> {
+        let info = self.info().await.ok()?;
+        (field(&info, "process_id") == Some(&process.to_string())).then(|| version_in(&info))
+    }
+
+    async fn info(&self) -> Result<String, RedisError> {
         let mut connection = self.connect().await?;
         let _: String = connection.ping().await?;
-        let info: String = redis::cmd("INFO").arg("server").query_async(&mut connection).await?;
-        let valkey = field(&info, "valkey_version").map(|version| format!("Valkey {version}"));
-        let redis = || field(&info, "redis_version").map(str::to_owned);
-        Ok(valkey.or_else(redis).unwrap_or_else(|| "of unknown version".to_owned()))
+        redis::cmd("INFO").arg("server").query_async(&mut connection).await
     }
 
     /// Removes everything from its database.
@@ -98,6 +105,12 @@ impl RedisAddress {
     async fn connect(&self) -> Result<MultiplexedConnection, RedisError> {
         Client::open(self.url.as_str())?.get_multiplexed_async_connection().await
     }
+}
+
+fn version_in(info: &str) -> String {
+    let valkey = field(info, "valkey_version").map(|version| format!("Valkey {version}"));
+    let redis = || field(info, "redis_version").map(str::to_owned);
+    valkey.or_else(redis).unwrap_or_else(|| "of unknown version".to_owned())
 }
 
 /// One line of what INFO answers.
@@ -150,10 +163,10 @@ mod tests {
 
     #[test]
     fn a_version_is_read_from_what_the_server_says() {
-        let info =
-            "# Server\r\nredis_version:7.2.4\r\nserver_name:valkey\r\nvalkey_version:8.0.1\r\n";
-        assert_eq!(field(info, "valkey_version"), Some("8.0.1"));
-        assert_eq!(field(info, "redis_version"), Some("7.2.4"));
-        assert_eq!(field(info, "version"), None);
+        let redis = "# Server\r\nredis_version:7.2.4\r\nprocess_id:12\r\n";
+        let valkey = format!("{redis}server_name:valkey\r\nvalkey_version:8.0.1\r\n");
+        assert_eq!(version_in(redis), "7.2.4");
+        assert_eq!(version_in(&valkey), "Valkey 8.0.1");
+        assert_eq!(version_in("redis_"), "of unknown version");
     }
 }
