@@ -1,1 +1,26 @@
-//! reference-gateway.
+//! A small gateway that honours every check, and breaks on request.
+//!
+//! The path of one request, module by module: [`access`] gives it an id, [`auth`] finds out who
+//! calls, from [`identity_cache`] and below it [`store`]; [`routes`] decide what is asked,
+//! [`providers`] answer, [`streaming`] relays, [`spend`] settles.
+
+pub mod config;
+pub mod defects;
+pub mod logging;
+pub mod serve;
+
+mod app;
+mod access;
+mod error;
+mod auth;
+mod field;
+mod identity_cache;
+mod routes;
+mod providers;
+mod streaming;
+mod spend;
+mod store;
+mod redis;
+mod metrics;
+
+pub use store::StoreError;

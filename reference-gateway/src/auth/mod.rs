@@ -1,0 +1,141 @@
+//! Who is calling: from a header to a virtual key, its team, its user and its membership.
+
+mod credential;
+mod model_access;
+
+use std::sync::Arc;
+
+use http::HeaderMap;
+
+pub(crate) use credential::{fingerprint, hash_of, new_key_text, shown_name};
+
+use self::credential::credential;
+use crate::{
+    app::App,
+    error::GatewayError,
+    store::{Member, Team, User, VirtualKey, now_ms},
+};
+
+/// An authenticated caller.
+#[derive(Debug, Clone)]
+pub(crate) enum Caller {
+    /// Whoever holds the master key.
+    Master,
+    /// Whoever holds a virtual key.
+    Holder(Holder),
+}
+
+/// A virtual key and everything that may restrict it.
+#[derive(Debug, Clone)]
+pub(crate) struct Holder {
+    pub(crate) key: Arc<VirtualKey>,
+    pub(crate) team: Option<Arc<Team>>,
+    /// The user, if the key names one that exists.
+    pub(crate) user: Option<Arc<User>>,
+    /// The membership, if the key names a team and a user who is a member of it.
+    pub(crate) member: Option<Arc<Member>>,
+}
+
+/// Finds out who is calling, and refuses whoever may not call at all.
+pub(crate) async fn authenticate(app: &App, headers: &HeaderMap) -> Result<Caller, GatewayError> {
+    let credential = credential(headers)?;
+    if app.is_master_key(credential) {
+        return Ok(Caller::Master);
+    }
+    if !credential.starts_with("sk-") {
+        return Err(GatewayError::NotAVirtualKey { masked: credential::masked(credential) });
+    }
+    let key = app.cache.key(&fingerprint(credential)).await?.ok_or(GatewayError::UnknownKey)?;
+    check_key(&key, now_ms())?;
+    let holder = holder_of(app, key).await?;
+    app.cache.used(&holder.key).await;
+    Ok(Caller::Holder(holder))
+}
+
+/// Lets only administrators pass: the master key, and keys of users with that role.
+pub(crate) async fn require_admin(app: &App, headers: &HeaderMap) -> Result<(), GatewayError> {
+    match authenticate(app, headers).await? {
+        Caller::Master => Ok(()),
+        Caller::Holder(holder) if holder.user.as_ref().is_some_and(|user| user.is_admin()) => {
+            Ok(())
+        }
+        Caller::Holder(_) => Err(GatewayError::AdminOnly),
+    }
+}
+
+/// Reads the key's own state, on every request, wherever the key came from.
+fn check_key(key: &VirtualKey, now_ms: i64) -> Result<(), GatewayError> {
+    if key.blocked == Some(true) {
+        return Err(GatewayError::KeyBlocked);
+    }
+    if key.expires_at_ms.is_some_and(|expires| expires <= now_ms) {
+        return Err(GatewayError::KeyExpired);
+    }
+    Ok(())
+}
+
+async fn holder_of(app: &App, key: Arc<VirtualKey>) -> Result<Holder, GatewayError> {
+    let (team, user, member) = futures::try_join!(
+        async {
+            match key.team() {
+                Some(team) => app.cache.team(team).await,
+                None => Ok(None),
+            }
+        },
+        async {
+            match key.user() {
+                Some(user) => app.cache.user(user).await,
+                None => Ok(None),
+            }
+        },
+        async {
+            match (key.team(), key.user()) {
+                (Some(team), Some(user)) => app.cache.member(team, user).await,
+                _ => Ok(None),
+            }
+        },
+    )?;
+    if let Some(team_id) = key.team() {
+        let team = team.as_ref().ok_or_else(|| GatewayError::Unauthenticated {
+            reason: "the key's team does not exist.".to_owned(),
+        })?;
+        if team.blocked == Some(true) {
+            return Err(GatewayError::TeamBlocked { team_id: team_id.to_owned() });
+        }
+    }
+    if app.defects.trips_over_cleared_budget() {
+        check_cleared_budget(member.as_deref())?;
+    }
+    Ok(Holder { key, team, user, member })
+}
+
+/// What the defect `auth-null-budget-401` plants.
+fn check_cleared_budget(member: Option<&Member>) -> Result<(), GatewayError> {
+    match member.and_then(|member| member.budget.as_ref()) {
+        Some(budget) if budget.max_budget.is_none() => Err(GatewayError::Unauthenticated {
+            reason: "the membership cannot be read.".to_owned(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(blocked: Option<bool>, expires_at_ms: Option<i64>) -> VirtualKey {
+        VirtualKey { blocked, expires_at_ms, ..VirtualKey::default() }
+    }
+
+    #[test]
+    fn a_key_that_is_neither_blocked_nor_expired_may_call() {
+        assert!(check_key(&key(None, None), 10).is_ok());
+        assert!(check_key(&key(Some(false), Some(11)), 10).is_ok());
+    }
+
+    #[test]
+    fn a_blocked_key_and_an_expired_key_may_not() {
+        assert!(matches!(check_key(&key(Some(true), None), 10), Err(GatewayError::KeyBlocked)));
+        assert!(matches!(check_key(&key(None, Some(10)), 10), Err(GatewayError::KeyExpired)));
+    }
+}

@@ -1,0 +1,170 @@
+//! Planted defects: bugs put into this gateway to prove that a check sees them.
+//!
+//! They exist only with the `defects` feature. The rest of the gateway asks a [`Defects`] value
+//! questions about what it does; without the feature every answer is `false` and costs nothing.
+
+/// Which planted defects are active. Empty in every released build.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Defects {
+    #[cfg(feature = "defects")]
+    planted: u32,
+}
+
+/// A bug put into the gateway on purpose.
+#[cfg(feature = "defects")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PlantedDefect {
+    /// What `--defect` takes.
+    pub name: &'static str,
+    /// The check that must fail while this is planted.
+    pub caught_by: &'static str,
+    /// What goes wrong, in one sentence.
+    pub summary: &'static str,
+}
+
+/// Every planted defect. The place in this list is its bit in [`Defects`].
+#[cfg(feature = "defects")]
+pub const ALL: &[PlantedDefect] = &[
+    PlantedDefect {
+        name: "codec-shared-key-space",
+        caught_by: "codec.key-spaces-disjoint",
+        summary: "Users and teams are cached under their bare ids, so equal ids overwrite each \
+                  other on every request.",
+    },
+    PlantedDefect {
+        name: "codec-untyped-payload",
+        caught_by: "codec.key-spaces-disjoint",
+        summary: "Cached entries carry no kind and share bare ids, so a user's entry is read as \
+                  a team without restrictions.",
+    },
+    PlantedDefect {
+        name: "log-miss-as-error",
+        caught_by: "obs.healthy-silence",
+        summary: "Every cache miss is logged at ERROR.",
+    },
+    PlantedDefect {
+        name: "revoke-local-only",
+        caught_by: "propagation.revoke-bound",
+        summary: "A block or delete reaches Postgres and this process only, and each request \
+                  writes its cached key back with a fresh lifetime.",
+    },
+    PlantedDefect {
+        name: "auth-null-budget-401",
+        caught_by: "auth-cache.accepted-state-usable",
+        summary: "A membership whose budget was cleared cannot be read, and its requests end in \
+                  401.",
+    },
+];
+
+/// `--defect` named something that is not planted here.
+#[cfg(feature = "defects")]
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no planted defect is called {name:?}; the nearest is {nearest:?}")]
+pub struct UnknownDefect {
+    /// What was asked for.
+    pub name: String,
+    /// The known name that is most like it.
+    pub nearest: &'static str,
+}
+
+#[cfg(feature = "defects")]
+impl Defects {
+    /// The defects of these names, all at once.
+    ///
+    /// # Errors
+    /// When a name is not in [`ALL`].
+    pub fn plant<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Self, UnknownDefect> {
+        let mut planted = 0;
+        for name in names {
+            let place = ALL.iter().position(|defect| defect.name == name);
+            match place {
+                Some(place) => planted |= 1 << place,
+                None => {
+                    return Err(UnknownDefect { name: name.to_owned(), nearest: nearest(name) });
+                }
+            }
+        }
+        Ok(Self { planted })
+    }
+
+    fn has(self, name: &str) -> bool {
+        self.planted != 0
+            && ALL
+                .iter()
+                .position(|defect| defect.name == name)
+                .is_some_and(|place| self.planted & (1 << place) != 0)
+    }
+}
+
+#[cfg(feature = "defects")]
+fn nearest(name: &str) -> &'static str {
+    ALL.iter()
+        .map(|defect| defect.name)
+        .min_by_key(|known| strsim::damerau_levenshtein(known, name))
+        .expect("the list of planted defects is not empty")
+}
+
+#[cfg(not(feature = "defects"))]
+impl Defects {
+    const fn has(self, _name: &str) -> bool {
+        false
+    }
+}
+
+impl Defects {
+    /// Are users and teams cached under their bare ids?
+    pub(crate) fn shares_key_space(self) -> bool {
+        self.has("codec-shared-key-space") || self.drops_kind()
+    }
+
+    /// Are cached entries written and read without their kind?
+    pub(crate) fn drops_kind(self) -> bool {
+        self.has("codec-untyped-payload")
+    }
+
+    /// Is an entry of the wrong kind reported at WARN and ERROR?
+    pub(crate) fn alarms_on_wrong_kind(self) -> bool {
+        self.has("codec-shared-key-space")
+    }
+
+    /// Is a cache miss reported at ERROR?
+    pub(crate) fn alarms_on_miss(self) -> bool {
+        self.has("log-miss-as-error")
+    }
+
+    /// Does a revocation stop at this process, while requests write their key back?
+    pub(crate) fn revokes_locally(self) -> bool {
+        self.has("revoke-local-only")
+    }
+
+    /// Is a membership whose budget was cleared unreadable?
+    pub(crate) fn trips_over_cleared_budget(self) -> bool {
+        self.has("auth-null-budget-401")
+    }
+}
+
+#[cfg(all(test, feature = "defects"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_misspelt_defect_is_answered_with_the_nearest_name() {
+        insta::assert_snapshot!(
+            Defects::plant(["revoke-local"]).unwrap_err(),
+            @r#"no planted defect is called "revoke-local"; the nearest is "revoke-local-only""#
+        );
+    }
+
+    #[test]
+    fn each_defect_answers_yes_to_its_own_question_only() {
+        let planted = Defects::plant(["log-miss-as-error"]).unwrap();
+        assert!(planted.alarms_on_miss());
+        assert!(!planted.revokes_locally());
+        assert!(!Defects::default().alarms_on_miss());
+    }
+
+    #[test]
+    fn the_untyped_payload_shares_the_key_space_too() {
+        assert!(Defects::plant(["codec-untyped-payload"]).unwrap().shares_key_space());
+    }
+}

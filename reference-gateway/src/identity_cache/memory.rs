@@ -1,0 +1,115 @@
+//! The memory tier: bounded, per process, and never older than what it was filled from.
+
+use std::time::{Duration, Instant};
+
+use moka::{policy::EvictionPolicy, sync::Cache};
+
+use super::Record;
+
+#[derive(Clone)]
+struct Entry {
+    record: Record,
+    expires_at: Instant,
+}
+
+/// Entries by name, and unknown keys apart from them, so that a flood of made-up keys cannot push
+/// out an identity that exists.
+pub(super) struct Memory {
+    entries: Cache<String, Entry>,
+    unknown_keys: Cache<String, Entry>,
+}
+
+impl Memory {
+    pub(super) fn new(
+        entries: u64,
+        ttl: Duration,
+        unknown_keys: u64,
+        unknown_ttl: Duration,
+    ) -> Self {
+        let bounded = |entries, ttl| {
+            Cache::builder()
+                .max_capacity(entries)
+                .time_to_live(ttl)
+                .eviction_policy(EvictionPolicy::lru())
+                .build()
+        };
+        Self { entries: bounded(entries, ttl), unknown_keys: bounded(unknown_keys, unknown_ttl) }
+    }
+
+    /// The record under this name, if it has not expired.
+    pub(super) fn get(&self, name: &str) -> Option<Record> {
+        let now = Instant::now();
+        let fresh = |entry: Entry| (entry.expires_at > now).then_some(entry.record);
+        self.entries
+            .get(name)
+            .and_then(fresh)
+            .or_else(|| self.unknown_keys.get(name).and_then(fresh))
+    }
+
+    /// Keeps an identity until `expires_at`.
+    pub(super) fn keep(&self, name: &str, record: Record, expires_at: Instant) {
+        self.entries.insert(name.to_owned(), Entry { record, expires_at });
+    }
+
+    /// Keeps the fact that no key has this hash until `expires_at`.
+    pub(super) fn keep_unknown(&self, name: &str, record: Record, expires_at: Instant) {
+        self.unknown_keys.insert(name.to_owned(), Entry { record, expires_at });
+    }
+
+    /// Forgets what is under this name.
+    pub(super) fn forget(&self, name: &str) {
+        self.entries.invalidate(name);
+        self.unknown_keys.invalidate(name);
+    }
+
+    /// Forgets everything.
+    pub(super) fn forget_all(&self) {
+        self.entries.invalidate_all();
+        self.unknown_keys.invalidate_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity_cache::Kind;
+
+    fn memory() -> Memory {
+        Memory::new(10, Duration::from_secs(60), 10, Duration::from_secs(60))
+    }
+
+    #[test]
+    fn an_entry_ends_with_its_own_expiry_however_often_it_is_hit() {
+        let memory = memory();
+        let soon = Instant::now() + Duration::from_millis(30);
+        memory.keep("name", Record::Absent(Kind::Team), soon);
+        while Instant::now() < soon {
+            let _ = memory.get("name");
+        }
+        assert!(memory.get("name").is_none());
+    }
+
+    #[test]
+    fn a_flood_of_unknown_keys_is_bounded_and_pushes_out_no_identity() {
+        let memory = memory();
+        let later = Instant::now() + Duration::from_secs(60);
+        memory.keep("team", Record::Absent(Kind::Team), later);
+        for number in 0..1_000 {
+            memory.keep_unknown(&number.to_string(), Record::Absent(Kind::Key), later);
+        }
+        memory.unknown_keys.run_pending_tasks();
+        assert!(memory.unknown_keys.entry_count() <= 10);
+        assert!(memory.get("team").is_some());
+    }
+
+    #[test]
+    fn what_was_forgotten_is_gone_from_both_sides() {
+        let memory = memory();
+        let later = Instant::now() + Duration::from_secs(60);
+        memory.keep("a", Record::Absent(Kind::Team), later);
+        memory.keep_unknown("b", Record::Absent(Kind::Key), later);
+        memory.forget("a");
+        memory.forget("b");
+        assert!(memory.get("a").is_none() && memory.get("b").is_none());
+    }
+}

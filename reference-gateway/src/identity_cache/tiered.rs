@@ -1,0 +1,369 @@
+//! One lookup, tier by tier: memory, Redis, Postgres; and back again, filling what missed.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use uuid::Uuid;
+
+use super::{
+    Identity, IdentityId, Kind, Record, codec,
+    codec::Unreadable,
+    flights::{Flights, Ticket},
+    keys::Names,
+    memory::Memory,
+    redis::{Claim, Fill, Found as Entry, RedisTier},
+};
+use crate::{
+    config::GeneralSettings,
+    defects::Defects,
+    metrics::{Found, Metrics, Tier},
+    redis::Link,
+    store::{Member, Store, Team, Unavailable, User, VirtualKey},
+};
+
+/// How much of a lifetime may be cut off at random, so that identities which were read together
+/// do not expire together for ever.
+const JITTER: f64 = 0.2;
+
+/// The first pause of a replica that waits for another's read; it doubles up to the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(5);
+const LONGEST_PAUSE: Duration = Duration::from_millis(40);
+
+type Outcome = Result<Record, Unavailable>;
+
+/// Identities as the request path reads them.
+#[derive(Clone)]
+pub(crate) struct IdentityCache {
+    pub(super) tiers: Arc<Tiers>,
+}
+
+pub(super) struct Tiers {
+    pub(super) memory: Memory,
+    pub(super) flights: Flights<Outcome>,
+    pub(super) redis: Option<RedisTier>,
+    pub(super) defects: Defects,
+    store: Arc<Store>,
+    metrics: Arc<Metrics>,
+    ttl: Duration,
+    negative_ttl: Duration,
+    fleet_wait: Duration,
+}
+
+impl IdentityCache {
+    pub(crate) fn new(
+        settings: &GeneralSettings,
+        store: Arc<Store>,
+        redis: Option<Link>,
+        metrics: Arc<Metrics>,
+        defects: Defects,
+    ) -> Self {
+        let ttl = settings.auth_cache_ttl();
+        let negative_ttl = Duration::from_millis(settings.negative_ttl_ms);
+        let memory =
+            Memory::new(settings.memory_entries, ttl, settings.negative_entries, negative_ttl);
+        Self {
+            tiers: Arc::new(Tiers {
+                memory,
+                flights: Flights::new(),
+                redis: redis.map(RedisTier::new),
+                defects,
+                store,
+                metrics,
+                ttl,
+                negative_ttl,
+                fleet_wait: Duration::from_millis(settings.fleet_wait_ms),
+            }),
+        }
+    }
+
+    /// The virtual key with this hash.
+    pub(crate) async fn key(&self, token: &str) -> Result<Option<Arc<VirtualKey>>, Unavailable> {
+        self.lookup(IdentityId::Key(token.to_owned())).await
+    }
+
+    /// The team with this id.
+    pub(crate) async fn team(&self, id: &str) -> Result<Option<Arc<Team>>, Unavailable> {
+        self.lookup(IdentityId::Team(id.to_owned())).await
+    }
+
+    /// The user with this id.
+    pub(crate) async fn user(&self, id: &str) -> Result<Option<Arc<User>>, Unavailable> {
+        self.lookup(IdentityId::User(id.to_owned())).await
+    }
+
+    /// The membership of this user in this team.
+    pub(crate) async fn member(
+        &self,
+        team: &str,
+        user: &str,
+    ) -> Result<Option<Arc<Member>>, Unavailable> {
+        self.lookup(IdentityId::Member { team: team.to_owned(), user: user.to_owned() }).await
+    }
+
+    async fn lookup<T: Identity>(&self, id: IdentityId) -> Result<Option<Arc<T>>, Unavailable> {
+        let tiers = &self.tiers;
+        let names = id.names(tiers.defects);
+        if let Some(identity) = tiers.remembered::<T>(&names) {
+            return Ok(identity);
+        }
+        let outcome = tiers.flights.join(&id, |ticket| {
+            let (tiers, id) = (Arc::clone(tiers), id.clone());
+            async move { tiers.read::<T>(&id, &names, ticket).await }
+        });
+        // A read that died left no outcome; whoever waited for it reads for themselves.
+        let record = match outcome.await {
+            Some(outcome) => outcome?,
+            None => tiers.select(&id).await?,
+        };
+        Ok(T::from_record(&record).flatten())
+    }
+
+    /// Called once a request was authenticated. Nothing happens, unless a defect is planted.
+    pub(crate) async fn used(&self, key: &Arc<VirtualKey>) {
+        let tiers = &self.tiers;
+        if !tiers.defects.revokes_locally() {
+            return;
+        }
+        let names = IdentityId::Key(key.token.clone()).names(tiers.defects);
+        tiers.memory.keep(&names.entry, Record::Key(Arc::clone(key)), Instant::now() + tiers.ttl);
+        if let Some(redis) = &tiers.redis {
+            let payload = codec::encode(Some(&**key), tiers.defects);
+            redis.overwrite(&names, &payload, tiers.ttl).await;
+        }
+    }
+}
+
+impl Tiers {
+    /// What the memory tier knows: an identity, or that there is none.
+    fn remembered<T: Identity>(&self, names: &Names) -> Option<Option<Arc<T>>> {
+        let kind = T::KIND.tag();
+        let Some(record) = self.memory.get(&names.entry) else {
+            self.metrics.lookup(kind, Tier::Memory, Found::Miss);
+            return None;
+        };
+        match T::from_record(&record) {
+            Some(identity) => {
+                self.metrics.lookup(kind, Tier::Memory, Found::Hit);
+                Some(identity)
+            }
+            None => self.reread(&record, names),
+        }
+    }
+
+    /// What is left of a memory entry of another kind. Names are disjoint, so this takes a
+    /// planted defect.
+    fn reread<T: Identity>(&self, record: &Record, names: &Names) -> Option<Option<Arc<T>>> {
+        let entry = match record {
+            Record::Key(key) => codec::encode(Some(&**key), self.defects),
+            Record::Team(team) => codec::encode(Some(&**team), self.defects),
+            Record::User(user) => codec::encode(Some(&**user), self.defects),
+            Record::Member(member) => codec::encode(Some(&**member), self.defects),
+            Record::Absent(_) => codec::encode(None::<&T>, self.defects),
+        };
+        match codec::decode::<T>(&entry, self.defects) {
+            Ok(identity) => Some(identity.map(Arc::new)),
+            Err(error) => {
+                self.unreadable(T::KIND, Tier::Memory, names, &error);
+                None
+            }
+        }
+    }
+
+    /// Reads below the memory tier, and fills what missed.
+    async fn read<T: Identity>(&self, id: &IdentityId, names: &Names, ticket: Ticket) -> Outcome {
+        if let Some(redis) = &self.redis {
+            return self.read_shared::<T>(redis, id, names, ticket).await;
+        }
+        let started = Instant::now();
+        self.missed(T::KIND, names);
+        let record = self.select(id).await?;
+        self.land(id, names, ticket, &record, started + self.lifetime());
+        Ok(record)
+    }
+
+    async fn read_shared<T: Identity>(
+        &self,
+        redis: &RedisTier,
+        id: &IdentityId,
+        names: &Names,
+        ticket: Ticket,
+    ) -> Outcome {
+        let asked = Instant::now();
+        if let Ok(found) = redis.read(names).await {
+            if let Some(record) = self.shared_record::<T>(names, found.as_ref()) {
+                self.land(id, names, ticket, &record, self.end_of(asked, found.as_ref()));
+                return Ok(record);
+            }
+            self.metrics.lookup(T::KIND.tag(), Tier::Redis, Found::Miss);
+        }
+        self.missed(T::KIND, names);
+
+        let token = Uuid::new_v4().simple().to_string();
+        let asked = Instant::now();
+        let claim = self.claim::<T>(redis, names, &token).await;
+        if let Some(claim) = &claim
+            && let Some(record) = self.shared_record::<T>(names, claim.found.as_ref())
+        {
+            if claim.won {
+                redis.release(names, &token).await;
+            }
+            self.land(id, names, ticket, &record, self.end_of(asked, claim.found.as_ref()));
+            return Ok(record);
+        }
+
+        let started = Instant::now();
+        let selected = self.select(id).await;
+        let Some(claim) = claim else {
+            // Without Redis nobody can tell whether the identity changed while it was read, except
+            // this process, which `land` asks.
+            let record = selected?;
+            self.land(id, names, ticket, &record, started + self.lifetime());
+            return Ok(record);
+        };
+        let record = match selected {
+            Ok(record) => record,
+            Err(error) => {
+                redis.release(names, &token).await;
+                return Err(error);
+            }
+        };
+        let expires_at = started + self.lifetime();
+        let unchanged = self.fill::<T>(redis, names, &claim, &token, &record, expires_at).await;
+        if unchanged {
+            self.land(id, names, ticket, &record, expires_at);
+        }
+        Ok(record)
+    }
+
+    /// Becomes the one who reads, or waits for the one who does. `None` when Redis is down.
+    async fn claim<T: Identity>(
+        &self,
+        redis: &RedisTier,
+        names: &Names,
+        token: &str,
+    ) -> Option<Claim> {
+        let deadline = Instant::now() + self.fleet_wait;
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let claim = redis.claim(names, token).await.ok()?;
+            let readable = claim
+                .found
+                .as_ref()
+                .is_some_and(|found| codec::decode::<T>(&found.payload, self.defects).is_ok());
+            if claim.won || readable || Instant::now() >= deadline {
+                return Some(claim);
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// Fills the shared entry; `false` when the identity changed while it was read.
+    async fn fill<T: Identity>(
+        &self,
+        redis: &RedisTier,
+        names: &Names,
+        claim: &Claim,
+        token: &str,
+        record: &Record,
+        expires_at: Instant,
+    ) -> bool {
+        let lifetime = expires_at.saturating_duration_since(Instant::now());
+        let unknown_key = matches!(record, Record::Absent(Kind::Key));
+        if unknown_key || lifetime.as_millis() == 0 {
+            // Made-up keys must not fill Redis; each process remembers a bounded number of them.
+            redis.release(names, token).await;
+            return true;
+        }
+        let payload = match T::from_record(record).flatten() {
+            Some(identity) => codec::encode(Some(&*identity), self.defects),
+            None => codec::encode(None::<&T>, self.defects),
+        };
+        let fill =
+            Fill { names, generation: &claim.generation, payload: &payload, lifetime, token };
+        redis.fill(&fill).await.unwrap_or(true)
+    }
+
+    /// The record in a shared entry, if it can be read.
+    fn shared_record<T: Identity>(&self, names: &Names, entry: Option<&Entry>) -> Option<Record> {
+        let entry = entry?;
+        match codec::decode::<T>(&entry.payload, self.defects) {
+            Ok(identity) => {
+                self.metrics.lookup(T::KIND.tag(), Tier::Redis, Found::Hit);
+                Some(identity.map_or(Record::Absent(T::KIND), |found| T::record(Arc::new(found))))
+            }
+            Err(error) => {
+                self.unreadable(T::KIND, Tier::Redis, names, &error);
+                None
+            }
+        }
+    }
+
+    /// Reads the truth.
+    async fn select(&self, id: &IdentityId) -> Outcome {
+        let record = match id {
+            IdentityId::Key(token) => {
+                self.store.key(token).await?.map(|key| Record::Key(Arc::new(key)))
+            }
+            IdentityId::Team(team) => {
+                self.store.team(team).await?.map(|team| Record::Team(Arc::new(team)))
+            }
+            IdentityId::User(user) => {
+                self.store.user(user).await?.map(|user| Record::User(Arc::new(user)))
+            }
+            IdentityId::Member { team, user } => {
+                self.store.member(team, user).await?.map(|member| Record::Member(Arc::new(member)))
+            }
+        };
+        Ok(record.unwrap_or(Record::Absent(id.kind())))
+    }
+
+    /// Keeps a record in memory, unless the identity was invalidated since the read began.
+    fn land(
+        &self,
+        id: &IdentityId,
+        names: &Names,
+        ticket: Ticket,
+        record: &Record,
+        expires_at: Instant,
+    ) {
+        self.flights.land(id, ticket, || match record {
+            Record::Absent(Kind::Key) => {
+                let expires_at = expires_at.min(Instant::now() + self.negative_ttl);
+                self.memory.keep_unknown(&names.entry, record.clone(), expires_at);
+            }
+            _ => self.memory.keep(&names.entry, record.clone(), expires_at),
+        });
+    }
+
+    fn lifetime(&self) -> Duration {
+        self.ttl.mul_f64(1.0 - JITTER * rand::random::<f64>())
+    }
+
+    /// When a shared entry ends, seen from the moment it was asked for. An entry of another
+    /// configuration may have longer to live than ours allows.
+    fn end_of(&self, asked: Instant, entry: Option<&Entry>) -> Instant {
+        asked + entry.map_or(Duration::ZERO, |entry| entry.left).min(self.ttl)
+    }
+
+    fn missed(&self, kind: Kind, names: &Names) {
+        if self.defects.alarms_on_miss() {
+            tracing::error!(kind = kind.tag(), name = names.entry, "identity cache miss");
+        }
+    }
+
+    /// An entry that cannot be read is a miss, and is about to be replaced, so this is said once
+    /// per entry.
+    fn unreadable(&self, kind: Kind, tier: Tier, names: &Names, error: &Unreadable) {
+        self.metrics.lookup(kind.tag(), tier, Found::Unreadable);
+        let name = names.entry.as_str();
+        if self.defects.alarms_on_wrong_kind() {
+            tracing::warn!(target: "identity_cache::codec", name, %error, "entry failed validation");
+            tracing::error!(target: "identity_cache", name, "failed to read cached identity");
+            return;
+        }
+        tracing::info!(kind = kind.tag(), name, %error, "cached entry replaced");
+    }
+}

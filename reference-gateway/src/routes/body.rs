@@ -1,0 +1,91 @@
+//! JSON bodies and query strings of management calls.
+
+use axum::extract::{FromRequest, FromRequestParts, Query, Request};
+use bytes::Bytes;
+use http::request::Parts;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use crate::error::GatewayError;
+
+/// A JSON body. Fields that are not known here are ignored, as LiteLLM ignores them.
+pub(crate) struct Body<T>(pub(crate) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
+    type Rejection = GatewayError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Self::Rejection> {
+        let bytes = Bytes::from_request(request, state)
+            .await
+            .map_err(|error| GatewayError::bad_request(error.body_text(), "request_body"))?;
+        parse(&bytes).map(Self)
+    }
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, GatewayError> {
+    let bytes = if bytes.trim_ascii().is_empty() { b"{}" } else { bytes };
+    // Postgres stores any text but this one.
+    if bytes.windows(6).any(|window| window == b"\\u0000") {
+        return Err(GatewayError::Invalid { message: "text must not contain U+0000".to_owned() });
+    }
+    serde_json::from_slice(bytes).map_err(|error| match error.is_data() {
+        true => GatewayError::Invalid { message: error.to_string() },
+        false => GatewayError::bad_request("The body is not valid JSON.", "request_body"),
+    })
+}
+
+/// A body that must be a JSON object, read as it is.
+pub(super) fn parse_object(bytes: &[u8]) -> Result<Map<String, Value>, GatewayError> {
+    serde_json::from_slice(bytes).map_err(|_| {
+        GatewayError::bad_request("The body is not a valid JSON object.", "request_body")
+    })
+}
+
+/// A query string.
+pub(crate) struct Asked<T>(pub(crate) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Asked<T> {
+    type Rejection = GatewayError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
+        let query = Query::from_request_parts(parts, state).await;
+        query
+            .map(|Query(asked)| Self(asked))
+            .map_err(|error| GatewayError::Invalid { message: error.body_text() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    struct Limit {
+        rpm_limit: Option<i64>,
+    }
+
+    fn refused(text: &str) -> u16 {
+        parse::<Limit>(text.as_bytes()).unwrap_err().status().as_u16()
+    }
+
+    #[test]
+    fn an_empty_body_says_nothing() {
+        assert_eq!(parse::<Limit>(b" ").unwrap().rpm_limit, None);
+    }
+
+    #[test]
+    fn limits_beyond_what_a_double_can_hold_survive() {
+        let body = format!("{{\"rpm_limit\":{}}}", i64::MAX);
+        assert_eq!(parse::<Limit>(body.as_bytes()).unwrap().rpm_limit, Some(i64::MAX));
+    }
+
+    #[test]
+    fn a_broken_body_and_a_wrong_type_are_told_apart() {
+        assert_eq!(refused("{"), 400);
+        assert_eq!(refused("{\"rpm_limit\":\"many\"}"), 422);
+        assert_eq!(refused("{\"rpm_limit\":1.5}"), 422);
+        assert_eq!(refused("{\"alias\":\"\\u0000\"}"), 422);
+    }
+}

@@ -1,0 +1,87 @@
+//! `POST /key/update`: changes what is said, clears what is null, leaves the rest.
+
+use std::sync::Arc;
+
+use axum::{Json, extract::State};
+use http::HeaderMap;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::generate::Wanted;
+use crate::{
+    app::App,
+    auth::{hash_of, require_admin},
+    error::GatewayError,
+    field::Field,
+    identity_cache::IdentityId,
+    routes::{
+        body::Body,
+        bounds::{check_budget, check_id, check_limit, check_window, expiry},
+        row,
+    },
+    store::KeyPatch,
+};
+
+/// The key, and the changes, which have the same names as when it was issued.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Change {
+    #[serde(flatten)]
+    wanted: Wanted,
+}
+
+/// Serves the call.
+pub(crate) async fn serve(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+    Body(Change { wanted }): Body<Change>,
+) -> Result<Json<Value>, GatewayError> {
+    require_admin(&app, &headers).await?;
+    let named = wanted.key.into_value().filter(|key| !key.is_empty());
+    let named =
+        named.ok_or_else(|| GatewayError::Invalid { message: "key: field required".to_owned() })?;
+    let token = hash_of(&named);
+    check_budget(&wanted.max_budget)?;
+    check_window(&wanted.budget_duration)?;
+    check_limit(&wanted.tpm_limit, "tpm_limit")?;
+    check_limit(&wanted.rpm_limit, "rpm_limit")?;
+    check_limit(&wanted.max_parallel_requests, "max_parallel_requests")?;
+    for (id, param) in [(&wanted.user_id, "user_id"), (&wanted.team_id, "team_id")] {
+        check_id(id.value().map_or("", String::as_str), param)?;
+    }
+    let patch = KeyPatch {
+        expires_at_ms: expiry(&wanted.duration)?,
+        key_alias: wanted.key_alias,
+        user_id: wanted.user_id,
+        team_id: wanted.team_id,
+        models: wanted.models,
+        metadata: match wanted.metadata {
+            Field::Absent => Field::Absent,
+            Field::Null => Field::Null,
+            Field::Set(metadata) => Field::Set(Value::Object(metadata)),
+        },
+        max_budget: wanted.max_budget,
+        budget_duration: wanted.budget_duration,
+        tpm_limit: wanted.tpm_limit,
+        rpm_limit: wanted.rpm_limit,
+        max_parallel_requests: wanted.max_parallel_requests,
+        blocked: wanted.blocked,
+    };
+    let changed = match app.store.update_key(&token, &patch).await? {
+        Some(changed) => changed,
+        None => return Err(why_not(&app, &token, &patch).await?),
+    };
+    app.cache.invalidate(vec![IdentityId::Key(token)]).await;
+    let mut shown = row::key(&changed);
+    shown.insert("key".to_owned(), json!(named));
+    Ok(Json(Value::Object(shown)))
+}
+
+/// Which of the two that an update needs is missing: the key, or the team it should move to.
+async fn why_not(app: &App, token: &str, patch: &KeyPatch) -> Result<GatewayError, GatewayError> {
+    let team = patch.team_id.value().map_or("", String::as_str);
+    let what = match app.store.key(token).await? {
+        Some(_) => format!("Team {team}"),
+        None => "Key".to_owned(),
+    };
+    Ok(GatewayError::NotFound { what })
+}

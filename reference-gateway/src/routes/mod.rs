@@ -1,0 +1,21 @@
+//! The endpoints, one per file.
+
+pub(crate) mod chat;
+pub(crate) mod models;
+pub(crate) mod key;
+pub(crate) mod team;
+pub(crate) mod user;
+pub(crate) mod health;
+pub(crate) mod metrics;
+mod body;
+mod bounds;
+mod row;
+
+use axum::response::IntoResponse;
+
+use crate::error::GatewayError;
+
+/// What no route matches.
+pub(crate) async fn unknown() -> impl IntoResponse {
+    GatewayError::NotFound { what: "The endpoint".to_owned() }
+}

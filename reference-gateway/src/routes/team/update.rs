@@ -1,0 +1,59 @@
+//! `POST /team/update`: changes what is said, clears what is null, leaves the rest.
+
+use std::sync::Arc;
+
+use axum::{Json, extract::State};
+use http::HeaderMap;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{new::Wanted, not_found};
+use crate::{
+    app::App,
+    auth::require_admin,
+    error::GatewayError,
+    field::Field,
+    identity_cache::IdentityId,
+    routes::{body::Body, row},
+    store::TeamPatch,
+};
+
+/// The team, and the changes, which have the same names as when it was created.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Change {
+    #[serde(flatten)]
+    wanted: Wanted,
+}
+
+/// Serves the call.
+pub(crate) async fn serve(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+    Body(Change { wanted }): Body<Change>,
+) -> Result<Json<Value>, GatewayError> {
+    require_admin(&app, &headers).await?;
+    wanted.check()?;
+    let team_id = wanted.team_id.into_value();
+    let team_id = team_id
+        .ok_or_else(|| GatewayError::Invalid { message: "team_id: field required".to_owned() })?;
+    let patch = TeamPatch {
+        team_alias: wanted.team_alias,
+        models: wanted.models,
+        metadata: match wanted.metadata {
+            Field::Absent => Field::Absent,
+            Field::Null => Field::Null,
+            Field::Set(metadata) => Field::Set(Value::Object(metadata)),
+        },
+        max_budget: wanted.max_budget,
+        budget_duration: wanted.budget_duration,
+        tpm_limit: wanted.tpm_limit,
+        rpm_limit: wanted.rpm_limit,
+        max_parallel_requests: wanted.max_parallel_requests,
+        blocked: wanted.blocked,
+    };
+    let changed = app.store.update_team(&team_id, &patch).await?;
+    let changed = changed.ok_or_else(|| not_found(&team_id))?;
+    app.cache.invalidate(vec![IdentityId::Team(team_id.clone())]).await;
+    let members = app.store.members_of_team(&team_id).await?;
+    Ok(Json(json!({"team_id": team_id, "data": row::team_with_members(&changed, &members)})))
+}

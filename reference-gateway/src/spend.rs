@@ -1,0 +1,132 @@
+//! What was used, recorded once.
+//!
+//! A request's spend goes into a bounded queue in this process and from there to Postgres every
+//! flush interval, and once more when the gateway drains. A crash loses at most one interval.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    config::DeploymentParams,
+    metrics::Metrics,
+    store::{SpendRow, Store},
+};
+
+/// How many requests one statement records.
+const BATCH: usize = 500;
+
+/// Token counts as the provider reports them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Usage {
+    pub(crate) prompt_tokens: i64,
+    pub(crate) completion_tokens: i64,
+}
+
+/// What tokens cost, in pico-dollars (1e-12 USD) so that sums are exact.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Price {
+    input_pico: i64,
+    output_pico: i64,
+}
+
+impl Price {
+    pub(crate) fn of(params: &DeploymentParams) -> Self {
+        Self {
+            input_pico: pico(params.input_cost_per_token),
+            output_pico: pico(params.output_cost_per_token),
+        }
+    }
+
+    /// The cost of one answer.
+    pub(crate) fn cost_pico(self, usage: Usage) -> i64 {
+        let input = self.input_pico.saturating_mul(usage.prompt_tokens);
+        input.saturating_add(self.output_pico.saturating_mul(usage.completion_tokens))
+    }
+}
+
+/// Pico-dollars in dollars, for answers.
+#[expect(clippy::cast_precision_loss, reason = "shown to people and compared with budgets")]
+pub(crate) fn dollars(pico: i64) -> f64 {
+    pico as f64 / 1e12
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the cast saturates")]
+fn pico(dollars: f64) -> i64 {
+    (dollars * 1e12).round() as i64
+}
+
+/// The queue between requests and Postgres.
+pub(crate) struct SpendQueue {
+    waiting: Mutex<VecDeque<SpendRow>>,
+    bound: usize,
+    metrics: Arc<Metrics>,
+}
+
+impl SpendQueue {
+    pub(crate) fn new(bound: usize, metrics: Arc<Metrics>) -> Self {
+        Self { waiting: Mutex::new(VecDeque::new()), bound, metrics }
+    }
+
+    /// Queues one request's spend.
+    pub(crate) fn record(&self, row: SpendRow) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if waiting.len() >= self.bound {
+            waiting.pop_front();
+            self.metrics.spend_dropped();
+        }
+        waiting.push_back(row);
+    }
+
+    /// Moves spend to Postgres every `interval` until `stop`, then once more.
+    pub(crate) async fn run(&self, store: &Store, interval: Duration, stop: CancellationToken) {
+        while stop.run_until_cancelled(tokio::time::sleep(interval)).await.is_some() {
+            self.flush(store).await;
+        }
+        self.flush(store).await;
+    }
+
+    /// Moves everything that waits to Postgres; what Postgres does not take goes on waiting.
+    async fn flush(&self, store: &Store) {
+        loop {
+            let batch: Vec<SpendRow> = {
+                let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+                let count = waiting.len().min(BATCH);
+                waiting.drain(..count).collect()
+            };
+            if batch.is_empty() {
+                return;
+            }
+            if store.record_spend(&batch).await.is_err() {
+                let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+                for row in batch.into_iter().rev() {
+                    waiting.push_front(row);
+                }
+                return;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cost_is_usage_times_price_without_rounding() {
+        let price = Price { input_pico: pico(0.000_000_15), output_pico: pico(0.000_000_6) };
+        let usage = Usage { prompt_tokens: 3, completion_tokens: 7 };
+        assert_eq!(price.cost_pico(usage), 3 * 150_000 + 7 * 600_000);
+    }
+
+    #[test]
+    fn a_cost_beyond_all_bounds_saturates() {
+        let price = Price { input_pico: i64::MAX, output_pico: 1 };
+        let usage = Usage { prompt_tokens: 2, completion_tokens: 2 };
+        assert_eq!(price.cost_pico(usage), i64::MAX);
+    }
+}

@@ -1,0 +1,290 @@
+//! Virtual keys: who holds them, and what each may do.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sqlx::FromRow;
+
+use super::{Repeat, Spent, Store, Unavailable, now_ms};
+use crate::field::Field;
+
+/// A key that the gateway issued. Its text is never stored, only the SHA-256 of it, in hex.
+#[derive(Debug, Clone, PartialEq, Default, FromRow, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct VirtualKey {
+    pub(crate) token: String,
+    pub(crate) key_name: String,
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub(crate) key_alias: Option<String>,
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub(crate) user_id: Option<String>,
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub(crate) team_id: Option<String>,
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub(crate) models: Option<Vec<String>>,
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub(crate) metadata: Option<Value>,
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub(crate) max_budget: Option<f64>,
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub(crate) budget_duration: Option<String>,
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub(crate) tpm_limit: Option<i64>,
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub(crate) rpm_limit: Option<i64>,
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub(crate) max_parallel_requests: Option<i64>,
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub(crate) blocked: Option<bool>,
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub(crate) expires_at_ms: Option<i64>,
+}
+
+impl VirtualKey {
+    /// The team it belongs to; an empty id names none.
+    pub(crate) fn team(&self) -> Option<&str> {
+        self.team_id.as_deref().filter(|id| !id.is_empty())
+    }
+
+    /// The user it belongs to; an empty id names none.
+    pub(crate) fn user(&self) -> Option<&str> {
+        self.user_id.as_deref().filter(|id| !id.is_empty())
+    }
+}
+
+/// A key about to be issued.
+pub(crate) type NewKey = VirtualKey;
+
+/// What an update changes.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct KeyPatch {
+    pub(crate) key_alias: Field<String>,
+    pub(crate) user_id: Field<String>,
+    pub(crate) team_id: Field<String>,
+    pub(crate) models: Field<Vec<String>>,
+    pub(crate) metadata: Field<Value>,
+    pub(crate) max_budget: Field<f64>,
+    pub(crate) budget_duration: Field<String>,
+    pub(crate) tpm_limit: Field<i64>,
+    pub(crate) rpm_limit: Field<i64>,
+    pub(crate) max_parallel_requests: Field<i64>,
+    pub(crate) blocked: Field<bool>,
+    pub(crate) expires_at_ms: Field<i64>,
+}
+
+/// Which keys a listing shows.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct KeyFilter {
+    pub(crate) user_id: Option<String>,
+    pub(crate) team_id: Option<String>,
+    pub(crate) key_alias: Option<String>,
+    pub(crate) token: Option<String>,
+}
+
+/// Why a key was not issued.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum NotInserted {
+    NoSuchTeam,
+    KeyExists,
+}
+
+macro_rules! columns {
+    () => {
+        "token, key_name, key_alias, user_id, team_id, models, metadata, max_budget, \
+         budget_duration, tpm_limit, rpm_limit, max_parallel_requests, blocked, expires_at_ms"
+    };
+}
+
+macro_rules! spent_columns {
+    () => {
+        concat!(columns!(), ", spend_pico, created_at_ms, updated_at_ms")
+    };
+}
+
+impl Store {
+    /// The key with this hash, as the request path needs it.
+    pub(crate) async fn key(&self, token: &str) -> Result<Option<VirtualKey>, Unavailable> {
+        let rows = self.rows("key.select", Repeat::Once, || {
+            sqlx::query_as(concat!("SELECT ", columns!(), " FROM virtual_keys WHERE token = $1"))
+                .bind(token.to_owned())
+        });
+        Ok(rows.await?.pop())
+    }
+
+    /// The key with this hash, with its spend.
+    pub(crate) async fn key_info(
+        &self,
+        token: &str,
+    ) -> Result<Option<Spent<VirtualKey>>, Unavailable> {
+        let rows = self.rows("key.info", Repeat::Once, || {
+            sqlx::query_as(concat!(
+                "SELECT ",
+                spent_columns!(),
+                " FROM virtual_keys WHERE token = $1"
+            ))
+            .bind(token.to_owned())
+        });
+        Ok(rows.await?.pop())
+    }
+
+    /// Issues a key, unless its hash is taken or its team does not exist. The team's row is
+    /// share-locked, so that a team cannot be deleted around a key that is being issued.
+    pub(crate) async fn insert_key(
+        &self,
+        key: &NewKey,
+    ) -> Result<Result<Spent<VirtualKey>, NotInserted>, Unavailable> {
+        let rows = self.rows("key.insert", Repeat::Never, || {
+            sqlx::query_as(concat!(
+                "INSERT INTO virtual_keys (",
+                columns!(),
+                ", created_at_ms, updated_at_ms) \
+                 SELECT $1::text, $2::text, $3::text, $4::text, $5::text, $6::text[], $7::jsonb, \
+                 $8::float8, $9::text, $10::int8, $11::int8, $12::int8, $13::bool, $14::int8, \
+                 $15::int8, $15::int8 \
+                 WHERE coalesce($5, '') = '' \
+                 OR EXISTS (SELECT 1 FROM teams WHERE team_id = $5 FOR KEY SHARE) \
+                 ON CONFLICT (token) DO NOTHING RETURNING ",
+                spent_columns!()
+            ))
+            .bind(key.token.clone())
+            .bind(key.key_name.clone())
+            .bind(key.key_alias.clone())
+            .bind(key.user_id.clone())
+            .bind(key.team_id.clone())
+            .bind(key.models.clone())
+            .bind(key.metadata.clone())
+            .bind(key.max_budget)
+            .bind(key.budget_duration.clone())
+            .bind(key.tpm_limit)
+            .bind(key.rpm_limit)
+            .bind(key.max_parallel_requests)
+            .bind(key.blocked)
+            .bind(key.expires_at_ms)
+            .bind(now_ms())
+        });
+        match rows.await?.pop() {
+            Some(row) => Ok(Ok(row)),
+            None => match key.team() {
+                Some(team) if self.team(team).await?.is_none() => Ok(Err(NotInserted::NoSuchTeam)),
+                _ => Ok(Err(NotInserted::KeyExists)),
+            },
+        }
+    }
+
+    /// Changes what the patch says and leaves the rest. `None` when there is no such key, or the
+    /// team it should move to does not exist.
+    pub(crate) async fn update_key(
+        &self,
+        token: &str,
+        patch: &KeyPatch,
+    ) -> Result<Option<Spent<VirtualKey>>, Unavailable> {
+        let rows = self.rows("key.update", Repeat::Never, || {
+            sqlx::query_as(concat!(
+                "UPDATE virtual_keys SET \
+                 key_alias = CASE WHEN $2 THEN $3 ELSE key_alias END, \
+                 user_id = CASE WHEN $4 THEN $5 ELSE user_id END, \
+                 team_id = CASE WHEN $6 THEN $7 ELSE team_id END, \
+                 models = CASE WHEN $8 THEN $9 ELSE models END, \
+                 metadata = CASE WHEN $10 THEN $11 ELSE metadata END, \
+                 max_budget = CASE WHEN $12 THEN $13 ELSE max_budget END, \
+                 budget_duration = CASE WHEN $14 THEN $15 ELSE budget_duration END, \
+                 tpm_limit = CASE WHEN $16 THEN $17 ELSE tpm_limit END, \
+                 rpm_limit = CASE WHEN $18 THEN $19 ELSE rpm_limit END, \
+                 max_parallel_requests = CASE WHEN $20 THEN $21 ELSE max_parallel_requests END, \
+                 blocked = CASE WHEN $22 THEN $23 ELSE blocked END, \
+                 expires_at_ms = CASE WHEN $24 THEN $25 ELSE expires_at_ms END, \
+                 updated_at_ms = $26 \
+                 WHERE token = $1 AND (NOT $6 OR coalesce($7, '') = '' \
+                 OR EXISTS (SELECT 1 FROM teams WHERE team_id = $7 FOR KEY SHARE)) RETURNING ",
+                spent_columns!()
+            ))
+            .bind(token.to_owned())
+            .bind(patch.key_alias.is_said())
+            .bind(patch.key_alias.value().cloned())
+            .bind(patch.user_id.is_said())
+            .bind(patch.user_id.value().cloned())
+            .bind(patch.team_id.is_said())
+            .bind(patch.team_id.value().cloned())
+            .bind(patch.models.is_said())
+            .bind(patch.models.value().cloned())
+            .bind(patch.metadata.is_said())
+            .bind(patch.metadata.value().cloned())
+            .bind(patch.max_budget.is_said())
+            .bind(patch.max_budget.value().copied())
+            .bind(patch.budget_duration.is_said())
+            .bind(patch.budget_duration.value().cloned())
+            .bind(patch.tpm_limit.is_said())
+            .bind(patch.tpm_limit.value().copied())
+            .bind(patch.rpm_limit.is_said())
+            .bind(patch.rpm_limit.value().copied())
+            .bind(patch.max_parallel_requests.is_said())
+            .bind(patch.max_parallel_requests.value().copied())
+            .bind(patch.blocked.is_said())
+            .bind(patch.blocked.value().copied())
+            .bind(patch.expires_at_ms.is_said())
+            .bind(patch.expires_at_ms.value().copied())
+            .bind(now_ms())
+        });
+        Ok(rows.await?.pop())
+    }
+
+    /// Deletes keys by hash; returns the hashes that there were.
+    pub(crate) async fn delete_keys(&self, tokens: &[String]) -> Result<Vec<String>, Unavailable> {
+        let rows = self.rows::<(String,)>("key.delete", Repeat::Never, || {
+            sqlx::query_as("DELETE FROM virtual_keys WHERE token = ANY($1) RETURNING token")
+                .bind(tokens.to_vec())
+        });
+        Ok(rows.await?.into_iter().map(|(token,)| token).collect())
+    }
+
+    /// Deletes every key with one of these aliases; returns their hashes.
+    pub(crate) async fn delete_keys_by_alias(
+        &self,
+        aliases: &[String],
+    ) -> Result<Vec<String>, Unavailable> {
+        let rows = self.rows::<(String,)>("key.delete", Repeat::Never, || {
+            sqlx::query_as("DELETE FROM virtual_keys WHERE key_alias = ANY($1) RETURNING token")
+                .bind(aliases.to_vec())
+        });
+        Ok(rows.await?.into_iter().map(|(token,)| token).collect())
+    }
+
+    /// Keys that match every given field, newest first, and how many there are in all.
+    pub(crate) async fn list_keys(
+        &self,
+        filter: &KeyFilter,
+        offset: i64,
+        count: i64,
+    ) -> Result<(Vec<Spent<VirtualKey>>, i64), Unavailable> {
+        macro_rules! matching {
+            () => {
+                " FROM virtual_keys WHERE ($1::text IS NULL OR user_id = $1) \
+                 AND ($2::text IS NULL OR team_id = $2) \
+                 AND ($3::text IS NULL OR key_alias = $3) \
+                 AND ($4::text IS NULL OR token = $4)"
+            };
+        }
+        let total = self.rows::<(i64,)>("key.count", Repeat::Once, || {
+            sqlx::query_as(concat!("SELECT count(*)", matching!()))
+                .bind(filter.user_id.clone())
+                .bind(filter.team_id.clone())
+                .bind(filter.key_alias.clone())
+                .bind(filter.token.clone())
+        });
+        let total = total.await?.pop().map_or(0, |(total,)| total);
+        let rows = self.rows("key.list", Repeat::Once, || {
+            sqlx::query_as(concat!(
+                "SELECT ",
+                spent_columns!(),
+                matching!(),
+                " ORDER BY created_at_ms DESC, token LIMIT $5 OFFSET $6"
+            ))
+            .bind(filter.user_id.clone())
+            .bind(filter.team_id.clone())
+            .bind(filter.key_alias.clone())
+            .bind(filter.token.clone())
+            .bind(count)
+            .bind(offset)
+        });
+        Ok((rows.await?, total))
+    }
+}
