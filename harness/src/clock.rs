@@ -65,6 +65,18 @@ pub fn unix_seconds() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
+/// A number that differs from run to run. Ids are made unique by it, and a run that was given no seed
+/// takes it as its seed; no plan depends on it in any other way.
+#[expect(clippy::disallowed_methods, reason = "this is the clock")]
+pub fn number_of_this_run() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let nanos = u64::try_from(since.as_nanos() & u128::from(u64::MAX)).unwrap_or(0);
+    // Spreads neighbouring moments over the whole range: the finaliser of SplitMix64.
+    let mixed = (nanos ^ (nanos >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

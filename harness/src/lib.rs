@@ -1,3 +1,37 @@
-//! Judges a gateway.
+//! Judges a gateway: generated plans in, verdicts with evidence out.
+//!
+//! A run has five steps: **reach** the target, **generate** plans from a seed, **drive** them while
+//! observers watch, **judge** the histories, **report**. Read in this order:
+//!
+//! 1. [`op`], [`plan`], [`history`], [`verdict`], [`check`]: the words that everything else shares;
+//! 2. [`checks`], [`generators`], [`model`]: the properties, pure;
+//! 3. [`wire`], [`target`], [`adapters`], [`client`]: how a gateway is reached and watched;
+//! 4. [`runner`], [`store`], [`cli`]: the loop, what is kept of it, and the command line.
+//!
+//! The invariants: everything random follows from the seed; only the history crosses from driving to
+//! judging; missing evidence is inconclusive; what was started is stopped on every way out. Nothing
+//! here links the gateway under test, ours included: it is reached over the network only.
 
+pub mod capability;
+pub mod op;
+pub mod plan;
+pub mod history;
+pub mod verdict;
+pub mod check;
+pub mod checks;
+pub mod generators;
+pub mod model;
 pub mod clock;
+pub mod wire;
+pub mod target;
+pub mod adapters;
+pub mod client;
+pub mod observers;
+pub mod logs;
+pub mod runner;
+pub mod store;
+pub mod report;
+pub mod cli;
+
+#[cfg(test)]
+mod tidy;

@@ -1,1 +1,56 @@
-fn main() {}
+//! `gauntlet`: parse, run, exit status.
+
+use std::{
+    env,
+    io::{self, IsTerminal, Write},
+    process::ExitCode,
+};
+
+use clap::Parser;
+use harness::cli::{Cli, ExitStatus, Surroundings};
+
+/// The width of a report where the terminal does not say.
+const WIDTH: u16 = 100;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let mut err = io::stderr();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&mut err, &format!("cannot start: {error}"), ExitStatus::Setup),
+    };
+    let program = match env::current_exe() {
+        Ok(program) => program,
+        Err(error) => {
+            return fail(
+                &mut err,
+                &format!("cannot find this program: {error}"),
+                ExitStatus::Setup,
+            );
+        }
+    };
+    let (out_is_terminal, err_is_terminal) = (io::stdout().is_terminal(), err.is_terminal());
+    let variable = |name: &str| env::var_os(name).and_then(|value| value.into_string().ok());
+    let width = variable("COLUMNS").and_then(|text| text.parse().ok()).unwrap_or(WIDTH);
+    let mut surroundings = Surroundings {
+        out: &mut io::stdout(),
+        err: &mut err,
+        out_is_terminal,
+        err_is_terminal,
+        width,
+        program,
+        search_path: env::var_os("PATH"),
+        variable: &variable,
+    };
+    let ended = runtime.block_on(cli.run(&mut surroundings));
+    match ended {
+        Ok(status) => ExitCode::from(status as u8),
+        Err(error) => fail(&mut err, &error.told(), error.status()),
+    }
+}
+
+fn fail(err: &mut dyn Write, what: &str, status: ExitStatus) -> ExitCode {
+    // Nobody is left to tell when even this cannot be written.
+    drop(writeln!(err, "gauntlet: {what}"));
+    ExitCode::from(status as u8)
+}

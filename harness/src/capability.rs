@@ -1,0 +1,89 @@
+//! What a target can do, and what it lets us see.
+//!
+//! A capability is declared by the adapter and the target's description, then confirmed by a probe.
+//! A check names those it needs; the runner calls it *not applicable* where one is missing, and
+//! nobody else may.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Something a target can do or lets us see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Capability {
+    /// Keys can be issued, changed, blocked and deleted through an admin API.
+    VirtualKeys,
+    /// Teams and memberships can be managed.
+    Teams,
+    /// Users can be managed.
+    Users,
+    /// Each replica can be addressed by itself, and there are at least two.
+    Replicas,
+    /// What the gateway says to Redis is seen on the wire.
+    RedisWire,
+    /// What the gateway says to Postgres is seen on the wire.
+    PostgresWire,
+    /// The gateway's log lines are seen.
+    Logs,
+    /// Prompts end at the mock provider, whose ledger we read.
+    MockUpstream,
+}
+
+impl Capability {
+    /// Every capability there is.
+    pub const ALL: [Capability; 8] = [
+        Capability::VirtualKeys,
+        Capability::Teams,
+        Capability::Users,
+        Capability::Replicas,
+        Capability::RedisWire,
+        Capability::PostgresWire,
+        Capability::Logs,
+        Capability::MockUpstream,
+    ];
+
+    /// What would have to be in `target.toml` for the target to have it.
+    pub fn how_to_have_it(self) -> &'static str {
+        match self {
+            Capability::VirtualKeys | Capability::Teams | Capability::Users => {
+                "an adapter with an admin API, and its admin key: `adapter` and `admin_key`"
+            }
+            Capability::Replicas => "two addresses or more: `replicas`",
+            Capability::RedisWire | Capability::PostgresWire => {
+                "a [managed] target, whose stores are reached through our store proxies"
+            }
+            Capability::Logs => "a [managed] target, or `logs` with the files it writes",
+            Capability::MockUpstream => {
+                "a [managed] target whose models point at {upstream_url}, or `mock_url`"
+            }
+        }
+    }
+}
+
+impl fmt::Display for Capability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Capability::VirtualKeys => "virtual keys",
+            Capability::Teams => "teams",
+            Capability::Users => "users",
+            Capability::Replicas => "addressable replicas",
+            Capability::RedisWire => "Redis on the wire",
+            Capability::PostgresWire => "Postgres on the wire",
+            Capability::Logs => "logs",
+            Capability::MockUpstream => "mock upstream",
+        })
+    }
+}
+
+/// What the probe found of one capability.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Probed {
+    /// Which.
+    pub capability: Capability,
+    /// Whether it was confirmed.
+    pub confirmed: bool,
+    /// What was seen, or what is missing and which line of `target.toml` would change it.
+    pub note: String,
+}

@@ -1,0 +1,3 @@
+//! Identity reads, their bounds, and what the cache may answer.
+
+pub mod accepted_state_usable;

@@ -1,0 +1,3 @@
+//! What is written to the shared cache must be readable by every reader.
+
+pub mod key_spaces_disjoint;

@@ -1,0 +1,21 @@
+//! The checks, one file each, one folder per family.
+//!
+//! The list is written by `UPDATE_REGISTRY=1 cargo test -p harness tidy`; a check that is not in it
+//! does not compile into anything.
+
+pub mod auth_cache;
+pub mod codec;
+pub mod obs;
+pub mod propagation;
+
+use crate::check::Check;
+
+/// Every check, in the order of its id.
+pub static ALL: &[&Check] = &[
+    // registry: begin
+    &auth_cache::accepted_state_usable::CHECK,
+    &codec::key_spaces_disjoint::CHECK,
+    &obs::healthy_silence::CHECK,
+    &propagation::revoke_bound::CHECK,
+    // registry: end
+];

@@ -1,0 +1,3 @@
+//! What a gateway says of itself: logs and metrics.
+
+pub mod healthy_silence;

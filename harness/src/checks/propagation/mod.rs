@@ -1,0 +1,3 @@
+//! How far, and how soon, a change reaches.
+
+pub mod revoke_bound;

@@ -1,0 +1,308 @@
+//! `gauntlet check`: runs the checks against a target.
+
+use std::{path::PathBuf, time::Duration};
+
+use reports::{Format, schema::Exit};
+use scenarios::Profile;
+
+use super::{
+    CliError, ExitStatus, Surroundings,
+    progress::{Progress, stored},
+    target::TargetArgs,
+};
+use crate::{
+    check::Check,
+    checks,
+    clock::{number_of_this_run, unix_seconds},
+    report::{Conclusion, Material, report},
+    runner::{
+        reach::Reached,
+        run::{self, CheckResult, Settings, lacking},
+    },
+    store::{RunFacts, RunFolder},
+};
+
+/// Arguments of `gauntlet check`.
+#[derive(Debug, clap::Args)]
+pub struct CheckArgs {
+    #[command(flatten)]
+    target: TargetArgs,
+
+    /// A built-in profile (`smoke`, `release`) or the path of one.
+    #[arg(long, default_value = "release", value_name = "PROFILE")]
+    profile: String,
+
+    /// Only this check, or the checks of this family; may be repeated.
+    #[arg(long, value_name = "ID")]
+    only: Vec<String>,
+
+    /// Not this check, nor the checks of this family; may be repeated.
+    #[arg(long, value_name = "ID")]
+    skip: Vec<String>,
+
+    /// The number from which every plan follows; another for each run unless given.
+    #[arg(long)]
+    seed: Option<u64>,
+
+    /// How many seeds in a row, counted up from the first.
+    #[arg(long, value_name = "N")]
+    seeds: Option<u32>,
+
+    /// Cases per check, instead of the profile's.
+    #[arg(long, value_name = "N")]
+    cases: Option<u32>,
+
+    /// Begin no further check after this long, as in `90s`.
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    time_budget: Option<Duration>,
+
+    /// Where runs are kept.
+    #[arg(long, default_value = "runs", value_name = "DIR")]
+    out: PathBuf,
+
+    /// Say nothing while it runs.
+    #[arg(long)]
+    quiet: bool,
+
+    /// Write the report as JSON.
+    #[arg(long)]
+    json: bool,
+
+    /// Give every replica these arguments too, as in `--replica-arg=--defect`.
+    #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
+    replica_arg: Vec<String>,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    scenarios::duration::parse(text).map_err(|error| error.to_string())
+}
+
+/// What was decided before the target is touched.
+struct Chosen {
+    profile: Profile,
+    seeds: Vec<u64>,
+}
+
+impl CheckArgs {
+    /// Runs the checks and writes the report.
+    ///
+    /// # Errors
+    ///
+    /// When the target cannot be set up, or the run cannot be kept.
+    pub async fn run(&self, around: &mut Surroundings<'_>) -> Result<ExitStatus, CliError> {
+        let chosen = self.chosen()?;
+        // A run that cannot be kept should not be driven.
+        RunFolder::can_be_made(&self.out)?;
+        let mut reached = self.target.reach(around, self.replica_arg.clone()).await?;
+        let ended = self.seeds(around, &chosen, &mut reached).await;
+        reached.stop().await;
+        ended
+    }
+
+    async fn seeds(
+        &self,
+        around: &mut Surroundings<'_>,
+        chosen: &Chosen,
+        reached: &mut Reached,
+    ) -> Result<ExitStatus, CliError> {
+        let mut status = ExitStatus::Pass;
+        for (number, seed) in chosen.seeds.iter().enumerate() {
+            let one = self.one_seed(around, chosen, reached, *seed).await?;
+            if chosen.seeds.len() > 1 {
+                writeln!(
+                    around.out,
+                    "seed {seed} ({} of {}): {}",
+                    number + 1,
+                    chosen.seeds.len(),
+                    one.status.name()
+                )?;
+            }
+            status = status.graver(one.status);
+            if one.interrupted {
+                break;
+            }
+        }
+        Ok(status)
+    }
+
+    fn chosen(&self) -> Result<Chosen, CliError> {
+        let mut profile = match PathBuf::from(&self.profile) {
+            path if path.extension().is_some() => Profile::read(&path)?,
+            _ => Profile::built_in(&self.profile)?,
+        };
+        if !self.only.is_empty() {
+            profile.checks.only.clone_from(&self.only);
+        }
+        profile.checks.skip.extend(self.skip.iter().cloned());
+        let known: Vec<_> = checks::ALL.iter().map(|check| check.id).collect();
+        if let Some((stranger, nearest)) =
+            profile.checks.strangers(known.iter().copied()).into_iter().next()
+        {
+            let hint =
+                nearest.map_or_else(String::new, |nearest| format!("; did you mean `{nearest}`?"));
+            return Err(CliError::Usage(format!("there is no check `{stranger}`{hint}")));
+        }
+        let first = self.seed.unwrap_or_else(|| number_of_this_run() % 1_000_000_000);
+        let seeds = u64::from(self.seeds.unwrap_or_else(|| profile.seeds.get()));
+        Ok(Chosen { profile, seeds: (0..seeds).map(|more| first.wrapping_add(more)).collect() })
+    }
+
+    fn facts(&self, seed: u64, started: u64, cases: u32) -> RunFacts {
+        let target = PathBuf::from(&self.target.target);
+        let name =
+            target.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
+        RunFacts {
+            id: format!("{started}-{name}-{seed}"),
+            seed,
+            started,
+            target: self.target.target.clone(),
+            cases,
+            tool: env!("CARGO_PKG_VERSION").to_owned(),
+        }
+    }
+
+    async fn one_seed(
+        &self,
+        around: &mut Surroundings<'_>,
+        chosen: &Chosen,
+        reached: &mut Reached,
+        seed: u64,
+    ) -> Result<OneSeed, CliError> {
+        let profile = &chosen.profile;
+        let cases = self.cases.unwrap_or_else(|| profile.cases.get());
+        let facts = self.facts(seed, unix_seconds(), cases);
+        let folder = RunFolder::create(&self.out, &facts)?;
+        let settings = Settings {
+            seed,
+            shrink_budget: profile.shrink_budget,
+            side_by_side: profile.side_by_side.get().into(),
+            first_failure_is_enough: false,
+        };
+        let began = reached.driver.clock.now();
+        let mut conclusions = Vec::new();
+        if !self.quiet {
+            writeln!(around.err, "seed {seed}; kept in {}", folder.path().display())?;
+        }
+        let mut progress =
+            Progress::new(around.err, around.err_is_terminal, self.quiet, Some(&folder));
+        // A run that is stopped half-way still reports what it had done.
+        let interrupted = tokio::select! {
+            ended = self.every_check(profile, reached, settings, &mut progress, &mut conclusions) => {
+                ended?;
+                false
+            }
+            _ = tokio::signal::ctrl_c() => true,
+        };
+        progress.end();
+        if let Some(error) = progress.failed.take() {
+            return Err(error.into());
+        }
+        if let Some((replica, how)) = reached.ended() {
+            return Err(CliError::Ended { replica, how });
+        }
+        skip_the_rest(&mut conclusions, interrupted);
+        for result in conclusions.iter().filter_map(ran) {
+            if let Some(shrunk) = &result.shrunk {
+                folder.keep_shrunk(&stored(result.check, &shrunk.smallest))?;
+            }
+        }
+        let status = status(&conclusions);
+        let named = folder.path().display().to_string();
+        let report = report(&Material {
+            facts: &facts,
+            took: reached.driver.clock.now().since(began),
+            manifest: &reached.driver.manifest,
+            made_of: &reached.made_of,
+            probed: &reached.probed,
+            conclusions: &conclusions,
+            wire: &reached.wire_counts().await,
+            lost: reached.lost(),
+            exit: Exit { status: status as u8, name: status.name().to_owned() },
+            folder: &named,
+        });
+        folder.keep_report(&report)?;
+        let format = self.format(around);
+        reports::render(&report, format, around.out).map_err(std::io::Error::other)?;
+        Ok(OneSeed { status, interrupted })
+    }
+
+    fn format(&self, around: &Surroundings<'_>) -> Format {
+        if self.json {
+            Format::Json
+        } else {
+            let style = reports::Style { colour: around.out_is_terminal, width: around.width };
+            Format::Terminal(style)
+        }
+    }
+
+    async fn every_check(
+        &self,
+        profile: &Profile,
+        reached: &Reached,
+        settings: Settings,
+        progress: &mut Progress<'_>,
+        conclusions: &mut Vec<Conclusion>,
+    ) -> Result<(), CliError> {
+        let began = reached.driver.clock.now();
+        for check in checks::ALL.iter().copied() {
+            let over = self
+                .time_budget
+                .is_some_and(|budget| reached.driver.clock.now().since(began) >= budget);
+            let conclusion = if !profile.checks.takes(check.id) {
+                Conclusion::Skipped(check, "left out by choice".to_owned())
+            } else if let Some(lacking) = lacking(check, |capability| reached.has(capability)) {
+                Conclusion::NotApplicable(check, lacking)
+            } else if over {
+                Conclusion::Skipped(check, "the time budget was used up".to_owned())
+            } else {
+                let cases = self.cases.unwrap_or_else(|| profile.cases_for(check.id));
+                progress.begin(check, cases);
+                let result = run::check(&reached.driver, check, cases, settings, progress).await;
+                Conclusion::Ran(Box::new(result.map_err(CliError::Ours)?))
+            };
+            conclusions.push(conclusion);
+            if progress.failed.is_some() {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+}
+
+struct OneSeed {
+    status: ExitStatus,
+    interrupted: bool,
+}
+
+fn ran(conclusion: &Conclusion) -> Option<&CheckResult> {
+    match conclusion {
+        Conclusion::Ran(result) => Some(result),
+        Conclusion::NotApplicable(..) | Conclusion::Skipped(..) => None,
+    }
+}
+
+fn skip_the_rest(conclusions: &mut Vec<Conclusion>, interrupted: bool) {
+    if interrupted {
+        let rest: Vec<&'static Check> =
+            checks::ALL.iter().skip(conclusions.len()).copied().collect();
+        conclusions.extend(
+            rest.into_iter()
+                .map(|check| Conclusion::Skipped(check, "the run was stopped before".to_owned())),
+        );
+    }
+}
+
+/// What a run's conclusions come to.
+pub(super) fn status(conclusions: &[Conclusion]) -> ExitStatus {
+    use reports::schema::Verdict;
+    let said = |verdict| conclusions.iter().any(|conclusion| conclusion.verdict() == verdict);
+    if said(Verdict::Fail) {
+        ExitStatus::Fail
+    } else if said(Verdict::Inconclusive) {
+        ExitStatus::Inconclusive
+    } else if said(Verdict::Pass) {
+        ExitStatus::Pass
+    } else {
+        ExitStatus::NothingRan
+    }
+}

@@ -1,0 +1,203 @@
+//! `gauntlet defects`: proves the checks. Each planted defect of the reference gateway must be caught.
+
+use std::{collections::BTreeMap, fs, path::PathBuf, process::Stdio};
+
+use reports::{schema::Kill, terminal::kill_matrix};
+use scenarios::Profile;
+use serde::Deserialize;
+
+use super::{CliError, ExitStatus, Surroundings, progress::Progress, target::TargetArgs};
+use crate::{
+    checks,
+    runner::run::{self, Settings},
+    store::RunStoreError,
+    target::Binary,
+};
+
+/// The first seed; the others count up from it.
+const FIRST_SEED: u64 = 1;
+
+/// Arguments of `gauntlet defects`.
+#[derive(Debug, clap::Args)]
+pub struct DefectsArgs {
+    /// How many seeds each defect must be caught on.
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    seeds: u32,
+
+    /// Only this defect; may be repeated.
+    #[arg(long, value_name = "DEFECT")]
+    only: Vec<String>,
+
+    /// Cases per seed, at most: the first that fails is enough.
+    #[arg(long, default_value_t = 20, value_name = "N")]
+    cases: u32,
+
+    /// Keep the matrix in this file as it grows, and go on from what it holds.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+
+    /// Say nothing while it runs.
+    #[arg(long)]
+    quiet: bool,
+
+    /// A running Redis to use, instead of one of our own.
+    #[arg(long, env = "GAUNTLET_REDIS_URL", value_name = "URL", hide_env_values = true)]
+    redis_url: Option<String>,
+
+    /// A running Postgres to use, instead of one of our own.
+    #[arg(long, env = "GAUNTLET_POSTGRES_URL", value_name = "URL", hide_env_values = true)]
+    postgres_url: Option<String>,
+}
+
+/// A planted defect, as the reference gateway lists it.
+#[derive(Clone, Debug, Deserialize)]
+struct Planted {
+    name: String,
+    check: String,
+}
+
+impl DefectsArgs {
+    /// Runs the matrix and writes it.
+    ///
+    /// # Errors
+    ///
+    /// When the reference gateway was built without defects, or a stack cannot be set up.
+    pub async fn run(&self, around: &mut Surroundings<'_>) -> Result<ExitStatus, CliError> {
+        let planted = self.planted(around).await?;
+        let mut kills = self.known()?;
+        for defect in &planted {
+            if kills.get(&defect.name).is_some_and(|kill| kill.seeds >= self.seeds) {
+                continue;
+            }
+            let Some(kill) = self.one(around, defect).await? else { break };
+            kills.insert(defect.name.clone(), kill);
+            self.keep(&kills)?;
+        }
+        let names: Vec<_> = planted.iter().map(|defect| defect.name.clone()).collect();
+        let shown: Vec<_> = names.iter().filter_map(|name| kills.get(name)).cloned().collect();
+        let style = reports::Style { colour: around.out_is_terminal, width: around.width };
+        kill_matrix(&shown, style, around.out)?;
+        let all = shown.len() == planted.len();
+        Ok(if shown.iter().any(|kill| kill.caught_seeds < kill.seeds) {
+            ExitStatus::Fail
+        } else if all {
+            ExitStatus::Pass
+        } else {
+            ExitStatus::Inconclusive
+        })
+    }
+
+    async fn planted(&self, around: &Surroundings<'_>) -> Result<Vec<Planted>, CliError> {
+        let gateway = Binary::ReferenceGateway.beside(&around.program)?;
+        let listed = tokio::process::Command::new(&gateway)
+            .args(["defects", "--json"])
+            .stdin(Stdio::null())
+            .output()
+            .await?;
+        let planted: Vec<Planted> =
+            serde_json::from_slice(&listed.stdout).map_err(|_| without_defects())?;
+        if let Some(stranger) =
+            self.only.iter().find(|only| planted.iter().all(|defect| defect.name != **only))
+        {
+            let known = planted.iter().map(|defect| defect.name.as_str());
+            let hint = scenarios::nearest::nearest(stranger, known)
+                .map_or_else(String::new, |nearest| format!("; did you mean `{nearest}`?"));
+            return Err(CliError::Usage(format!("there is no defect `{stranger}`{hint}")));
+        }
+        let wanted = |defect: &Planted| self.only.is_empty() || self.only.contains(&defect.name);
+        Ok(planted.into_iter().filter(wanted).collect())
+    }
+
+    /// Drives one defect over all seeds, on one stack. `None` when the person at the terminal stops it.
+    async fn one(
+        &self,
+        around: &mut Surroundings<'_>,
+        defect: &Planted,
+    ) -> Result<Option<Kill>, CliError> {
+        let Some(check) = checks::ALL.iter().copied().find(|check| check.id == defect.check) else {
+            return Err(CliError::Ours(format!(
+                "the defect {} names the check {}, which does not exist",
+                defect.name, defect.check
+            )));
+        };
+        let target = TargetArgs {
+            target: "reference".to_owned(),
+            redis_url: self.redis_url.clone(),
+            postgres_url: self.postgres_url.clone(),
+        };
+        let args = vec!["--defect".to_owned(), defect.name.clone()];
+        let reached = target.reach(around, args).await?;
+        let began = reached.driver.clock.now();
+        let profile = Profile::built_in("release")?;
+        let mut progress = Progress::new(around.err, around.err_is_terminal, self.quiet, None);
+        let mut caught = 0;
+        let mut lengths = Vec::new();
+        let driven = async {
+            for more in 0..u64::from(self.seeds) {
+                let settings = Settings {
+                    seed: FIRST_SEED + more,
+                    shrink_budget: profile.shrink_budget,
+                    side_by_side: profile.side_by_side.get().into(),
+                    first_failure_is_enough: true,
+                };
+                progress.say(&format!("{}: seed {} of {}", defect.name, more + 1, self.seeds));
+                let result =
+                    run::check(&reached.driver, check, self.cases, settings, &mut progress)
+                        .await
+                        .map_err(CliError::Ours)?;
+                caught += u32::from(result.verdict.is_fail());
+                lengths.extend(result.shrunk.map(|shrunk| shrunk.plan.steps.len()));
+            }
+            Ok::<_, CliError>(())
+        };
+        let interrupted = tokio::select! {
+            ended = driven => { ended?; false }
+            _ = tokio::signal::ctrl_c() => true,
+        };
+        progress.end();
+        let duration = reached.driver.clock.now().since(began);
+        reached.stop().await;
+        if interrupted {
+            return Ok(None);
+        }
+        lengths.sort_unstable();
+        Ok(Some(Kill {
+            defect: defect.name.clone(),
+            check: check.id.to_owned(),
+            caught_seeds: caught,
+            seeds: self.seeds,
+            shrunk: lengths.get(lengths.len() / 2).and_then(|length| u32::try_from(*length).ok()),
+            duration_ms: u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
+        }))
+    }
+
+    /// What an earlier run left in the file.
+    fn known(&self) -> Result<BTreeMap<String, Kill>, CliError> {
+        let Some(path) = self.json.as_ref().filter(|path| path.exists()) else {
+            return Ok(BTreeMap::new());
+        };
+        let text = fs::read(path)
+            .map_err(|source| RunStoreError::Unreadable { path: path.clone(), source })?;
+        let kills: Vec<Kill> = serde_json::from_slice(&text)
+            .map_err(|source| RunStoreError::Malformed { path: path.clone(), source })?;
+        Ok(kills.into_iter().map(|kill| (kill.defect.clone(), kill)).collect())
+    }
+
+    fn keep(&self, kills: &BTreeMap<String, Kill>) -> Result<(), CliError> {
+        let Some(path) = &self.json else { return Ok(()) };
+        let all: Vec<_> = kills.values().collect();
+        let text = serde_json::to_vec_pretty(&all)
+            .map_err(|error| CliError::Ours(format!("the matrix has no JSON: {error}")))?;
+        fs::write(path, text)
+            .map_err(|source| RunStoreError::Unwritable { path: path.clone(), source }.into())
+    }
+}
+
+fn without_defects() -> CliError {
+    CliError::Usage(
+        "the reference gateway beside this program was built without planted defects; build it with \
+         `cargo build -p reference-gateway --features defects`, with `--release` if this program is a \
+         release build"
+            .to_owned(),
+    )
+}

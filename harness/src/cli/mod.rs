@@ -1,0 +1,246 @@
+//! The command line: words in, exit status out. One file per subcommand.
+
+pub mod check;
+pub mod defects;
+pub mod list;
+pub mod probe;
+pub mod progress;
+pub mod replay;
+pub mod target;
+pub mod up;
+
+use std::{
+    ffi::OsString,
+    io::{self, Write},
+    path::PathBuf,
+};
+
+use clap::{Parser, Subcommand};
+
+use crate::{
+    runner::reach::ReachError,
+    store::RunStoreError,
+    target::{MissingBinary, TargetError},
+};
+
+/// Property-based conformance and load tests for LLM gateways.
+///
+/// Gauntlet drives generated keys, teams, users and requests through the replicas of a gateway,
+/// watches what it says to Redis, to Postgres, to its providers and to its log, and tells which
+/// promises it kept, with the smallest plan that breaks the others.
+#[derive(Debug, Parser)]
+#[command(
+    name = "gauntlet",
+    version,
+    after_help = "Exit status: 0 every check that applied passed; 1 a check failed; 2 usage; \
+                  3 inconclusive; 4 no check applied; 5 the target or a store could not be set up; \
+                  6 a defect of gauntlet itself."
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Starts a target, says what it is made of and why, and stays until Ctrl-C.
+    Up(up::UpArgs),
+    /// Runs the checks against a target.
+    Check(check::CheckArgs),
+    /// Proves the checks: each planted defect of the reference gateway must be caught.
+    Defects(defects::DefectsArgs),
+    /// Judges a stored run again, or drives its failing plans once more.
+    Replay(replay::ReplayArgs),
+    /// Lists what would be checked, and why.
+    List(list::ListArgs),
+    /// Says what a target can do and lets us see, and what would change that.
+    Probe(probe::ProbeArgs),
+}
+
+/// What the process is given by its surroundings, read once.
+pub struct Surroundings<'a> {
+    /// Where results go.
+    pub out: &'a mut dyn Write,
+    /// Where progress and errors go.
+    pub err: &'a mut dyn Write,
+    /// Whether results go to a terminal.
+    pub out_is_terminal: bool,
+    /// Whether progress goes to a terminal.
+    pub err_is_terminal: bool,
+    /// The width of the terminal.
+    pub width: u16,
+    /// The path of this program.
+    pub program: PathBuf,
+    /// The `PATH`.
+    pub search_path: Option<OsString>,
+    /// Looks up a variable of the environment.
+    pub variable: &'a dyn Fn(&str) -> Option<String>,
+}
+
+/// What the process tells its caller. The numbers are part of the interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum ExitStatus {
+    /// Every check that applied passed.
+    Pass = 0,
+    /// At least one check failed.
+    Fail = 1,
+    /// The command line or a file it names is wrong.
+    Usage = 2,
+    /// Nothing failed, and at least one check was inconclusive.
+    Inconclusive = 3,
+    /// No check applied, so the run says nothing.
+    NothingRan = 4,
+    /// The target or a store could not be set up.
+    Setup = 5,
+    /// A defect of ours: the run says nothing about the target.
+    HarnessFault = 6,
+}
+
+impl ExitStatus {
+    /// The status in a word, for reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            ExitStatus::Pass => "pass",
+            ExitStatus::Fail => "fail",
+            ExitStatus::Usage => "usage",
+            ExitStatus::Inconclusive => "inconclusive",
+            ExitStatus::NothingRan => "nothing applied",
+            ExitStatus::Setup => "set-up",
+            ExitStatus::HarnessFault => "defect of gauntlet",
+        }
+    }
+
+    /// The one to report where several apply: the first of 6, 2, 5, 1, 3, 4, 0.
+    #[must_use]
+    pub fn graver(self, other: ExitStatus) -> ExitStatus {
+        const ORDER: [ExitStatus; 7] = [
+            ExitStatus::HarnessFault,
+            ExitStatus::Usage,
+            ExitStatus::Setup,
+            ExitStatus::Fail,
+            ExitStatus::Inconclusive,
+            ExitStatus::NothingRan,
+            ExitStatus::Pass,
+        ];
+        ORDER
+            .into_iter()
+            .find(|status| *status == self || *status == other)
+            .unwrap_or(ExitStatus::HarnessFault)
+    }
+}
+
+/// Why a command came to no result.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// What was asked for makes no sense.
+    #[error("{0}")]
+    Usage(String),
+    /// The target's description is wrong.
+    #[error("cannot use the target")]
+    Description(#[from] TargetError),
+    /// A profile is wrong.
+    #[error("cannot use the profile")]
+    Profile(#[from] scenarios::profile::ProfileError),
+    /// The target cannot be used.
+    #[error("cannot use the target")]
+    Reach(#[from] ReachError),
+    /// One of our own binaries is missing.
+    #[error("cannot use the target")]
+    Binary(#[from] MissingBinary),
+    /// The run cannot be kept or read.
+    #[error(transparent)]
+    Store(#[from] RunStoreError),
+    /// A replica of the target ended while it was needed.
+    #[error("{replica} of the target ended by itself: {how}")]
+    Ended {
+        /// Which one.
+        replica: crate::op::Replica,
+        /// How, and its last words.
+        how: String,
+    },
+    /// Results could not be written.
+    #[error("cannot write the results")]
+    Output(#[from] io::Error),
+    /// A defect of ours.
+    #[error("this is a defect of gauntlet; please report it: {0}")]
+    Ours(String),
+}
+
+impl CliError {
+    /// What the process tells its caller.
+    pub fn status(&self) -> ExitStatus {
+        match self {
+            CliError::Usage(_) | CliError::Description(_) | CliError::Profile(_) => {
+                ExitStatus::Usage
+            }
+            CliError::Store(
+                RunStoreError::Unreadable { .. }
+                | RunStoreError::Malformed { .. }
+                | RunStoreError::TooNew { .. },
+            ) => ExitStatus::Usage,
+            CliError::Reach(_)
+            | CliError::Binary(_)
+            | CliError::Ended { .. }
+            | CliError::Store(RunStoreError::Unwritable { .. })
+            | CliError::Output(_) => ExitStatus::Setup,
+            CliError::Ours(_) => ExitStatus::HarnessFault,
+        }
+    }
+
+    /// The error and its causes on one line.
+    pub fn told(&self) -> String {
+        let mut told = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(deeper) = cause {
+            let text = deeper.to_string();
+            // A transparent error repeats its source.
+            if !told.ends_with(&text) {
+                told.push_str(": ");
+                told.push_str(&text);
+            }
+            cause = deeper.source();
+        }
+        told
+    }
+}
+
+impl Cli {
+    /// Runs the command.
+    ///
+    /// # Errors
+    ///
+    /// When it comes to no result.
+    pub async fn run(self, around: &mut Surroundings<'_>) -> Result<ExitStatus, CliError> {
+        match self.command {
+            Command::Up(args) => args.run(around).await,
+            Command::Check(args) => args.run(around).await,
+            Command::Defects(args) => args.run(around).await,
+            Command::Replay(args) => args.run(around).await,
+            Command::List(args) => args.run(around.out).await,
+            Command::Probe(args) => args.run(around).await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn where_several_apply_the_gravest_is_reported() {
+        use ExitStatus::{Fail, HarnessFault, Inconclusive, NothingRan, Pass, Setup, Usage};
+        assert_eq!(Fail.graver(Setup), Setup);
+        assert_eq!(Usage.graver(Setup), Usage);
+        assert_eq!(Usage.graver(HarnessFault), HarnessFault);
+        assert_eq!(Pass.graver(NothingRan), NothingRan);
+        assert_eq!(Inconclusive.graver(Fail), Fail);
+    }
+}

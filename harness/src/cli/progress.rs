@@ -1,0 +1,91 @@
+//! Tells how far a run is: one line that is written over on a terminal, a line per step elsewhere.
+
+use std::io::Write;
+
+use crate::{
+    check::Check,
+    runner::run::{CaseResult, Watcher},
+    store::{RunFolder, RunStoreError, StoredCase},
+};
+
+/// Tells progress, and keeps each case as it is judged.
+pub struct Progress<'a> {
+    out: &'a mut dyn Write,
+    over_write: bool,
+    quiet: bool,
+    folder: Option<&'a RunFolder>,
+    cases: u32,
+    judged: u32,
+    /// Why a case could not be kept.
+    pub failed: Option<RunStoreError>,
+}
+
+impl<'a> Progress<'a> {
+    /// Progress that goes to `out`; `over_write` where that is a terminal.
+    pub fn new(
+        out: &'a mut dyn Write,
+        over_write: bool,
+        quiet: bool,
+        folder: Option<&'a RunFolder>,
+    ) -> Progress<'a> {
+        Progress { out, over_write, quiet, folder, cases: 0, judged: 0, failed: None }
+    }
+
+    /// A check begins.
+    pub fn begin(&mut self, check: &Check, cases: u32) {
+        self.cases = cases;
+        self.judged = 0;
+        self.say(&format!("{}: {cases} cases", check.id));
+    }
+
+    /// Clears the line that is written over.
+    pub fn end(&mut self) {
+        if self.over_write && !self.quiet {
+            // Progress that cannot be shown is no reason to stop.
+            drop(write!(self.out, "\r\x1b[K").and_then(|()| self.out.flush()));
+        }
+    }
+
+    /// Says one thing.
+    pub fn say(&mut self, what: &str) {
+        if self.quiet {
+            return;
+        }
+        let said = if self.over_write {
+            write!(self.out, "\r\x1b[K{what}")
+        } else {
+            writeln!(self.out, "{what}")
+        };
+        drop(said.and_then(|()| self.out.flush()));
+    }
+}
+
+impl Watcher for Progress<'_> {
+    fn case(&mut self, check: &Check, result: &CaseResult) {
+        self.judged += 1;
+        if self.over_write {
+            self.say(&format!("{}: {} of {} cases", check.id, self.judged, self.cases));
+        }
+        let Some(folder) = self.folder else { return };
+        if self.failed.is_none() {
+            self.failed = folder.keep_case(&stored(check, result)).err();
+        }
+    }
+
+    fn shrinking(&mut self, check: &Check, case: u32) {
+        self.say(&format!(
+            "{}: case {case} fails; looking for the smallest plan that does",
+            check.id
+        ));
+    }
+}
+
+/// A case, as it is kept.
+pub fn stored(check: &Check, result: &CaseResult) -> StoredCase {
+    StoredCase {
+        check: check.id.to_owned(),
+        case: result.case,
+        verdict: result.verdict.clone(),
+        histories: result.histories.clone(),
+    }
+}

@@ -1,0 +1,164 @@
+//! `gauntlet replay`: judges a stored run again, or drives its failing plans once more.
+
+use std::path::PathBuf;
+
+use super::{CliError, ExitStatus, Surroundings, target::TargetArgs};
+use crate::{
+    check::Check,
+    checks,
+    plan::Plan,
+    runner::run::drive_and_judge,
+    store::{RunFolder, StoredCase},
+    verdict::Verdict,
+};
+
+/// Arguments of `gauntlet replay`.
+#[derive(Debug, clap::Args)]
+pub struct ReplayArgs {
+    /// The folder of the run.
+    #[arg(value_name = "RUN")]
+    run: PathBuf,
+
+    /// Drive the smallest failing plans again, instead of judging what is stored.
+    #[arg(long)]
+    live: bool,
+
+    /// The target to drive them against, instead of the run's own.
+    #[arg(long, value_name = "TARGET", requires = "live")]
+    target: Option<String>,
+
+    /// Only the cases of this check.
+    #[arg(long, value_name = "ID")]
+    only: Option<String>,
+
+    /// Give every replica these arguments too.
+    #[arg(long, value_name = "ARG", allow_hyphen_values = true, requires = "live")]
+    replica_arg: Vec<String>,
+}
+
+impl ReplayArgs {
+    /// Replays the run and writes a line per case that is not a plain pass.
+    ///
+    /// # Errors
+    ///
+    /// When the run cannot be read, or the target cannot be set up.
+    pub async fn run(&self, around: &mut Surroundings<'_>) -> Result<ExitStatus, CliError> {
+        let (folder, facts) = RunFolder::open(&self.run)?;
+        let wanted = |case: &StoredCase| self.only.as_ref().is_none_or(|only| case.check == *only);
+        writeln!(around.out, "run {} of seed {} against {}", facts.id, facts.seed, facts.target)?;
+        if self.live {
+            let shrunk: Vec<_> = folder.shrunk()?.into_iter().filter(wanted).collect();
+            let target = self.target.clone().unwrap_or(facts.target);
+            return self.live(around, target, &shrunk).await;
+        }
+        let mut cases: Vec<_> = folder.cases()?;
+        cases.extend(folder.shrunk()?);
+        cases.retain(wanted);
+        let mut tally = Tally::default();
+        for case in &cases {
+            let verdict = (named(case)?.judge)(&case.histories);
+            tally.add(case, &verdict, around)?;
+        }
+        tally.end(around)
+    }
+
+    async fn live(
+        &self,
+        around: &mut Surroundings<'_>,
+        target: String,
+        shrunk: &[StoredCase],
+    ) -> Result<ExitStatus, CliError> {
+        let args = TargetArgs { target, redis_url: None, postgres_url: None };
+        let reached = args.reach(around, self.replica_arg.clone()).await?;
+        let mut tally = Tally::default();
+        let mut ended = Ok(());
+        for case in shrunk {
+            let driven = async {
+                let check = named(case)?;
+                let Some(plan) = planned(case) else {
+                    return Err(CliError::Usage(format!("{} holds no plan", case.check)));
+                };
+                let (verdict, _) = drive_and_judge(&reached.driver, check, &plan, true).await;
+                tally.add(case, &verdict, around)
+            };
+            ended = driven.await;
+            if ended.is_err() {
+                break;
+            }
+        }
+        reached.stop().await;
+        ended?;
+        tally.end(around)
+    }
+}
+
+/// The plan that the arms of a case were made from: that of the first.
+fn planned(case: &StoredCase) -> Option<Plan> {
+    case.histories.first().map(|history| history.plan.clone())
+}
+
+fn named(case: &StoredCase) -> Result<&'static Check, CliError> {
+    checks::ALL.iter().find(|check| check.id == case.check).copied().ok_or_else(|| {
+        CliError::Usage(format!(
+            "the run has a check `{}` that this gauntlet does not know",
+            case.check
+        ))
+    })
+}
+
+#[derive(Default)]
+struct Tally {
+    same: usize,
+    changed: usize,
+    fails: usize,
+    inconclusive: usize,
+    passes: usize,
+}
+
+impl Tally {
+    fn add(
+        &mut self,
+        case: &StoredCase,
+        verdict: &Verdict,
+        around: &mut Surroundings<'_>,
+    ) -> Result<(), CliError> {
+        let is_same = std::mem::discriminant(verdict) == std::mem::discriminant(&case.verdict);
+        if is_same {
+            self.same += 1
+        } else {
+            self.changed += 1
+        }
+        match verdict {
+            Verdict::Pass => self.passes += 1,
+            Verdict::Fail(_) => self.fails += 1,
+            Verdict::Inconclusive(_) => self.inconclusive += 1,
+        }
+        if !is_same || *verdict != Verdict::Pass {
+            let was = if is_same { "as before" } else { "it was judged otherwise before" };
+            writeln!(around.out, "{} case {} ({was}): {verdict}", case.check, case.case)?;
+        }
+        Ok(())
+    }
+
+    fn end(&self, around: &mut Surroundings<'_>) -> Result<ExitStatus, CliError> {
+        writeln!(
+            around.out,
+            "{} cases: {} pass, {} fail, {} inconclusive; {} judged as before, {} otherwise",
+            self.same + self.changed,
+            self.passes,
+            self.fails,
+            self.inconclusive,
+            self.same,
+            self.changed
+        )?;
+        Ok(if self.fails > 0 {
+            ExitStatus::Fail
+        } else if self.inconclusive > 0 {
+            ExitStatus::Inconclusive
+        } else if self.passes > 0 {
+            ExitStatus::Pass
+        } else {
+            ExitStatus::NothingRan
+        })
+    }
+}

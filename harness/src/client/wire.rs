@@ -1,0 +1,77 @@
+//! The OpenAI-compatible JSON, written a second time on purpose.
+//!
+//! A field misnamed in types that gateway and harness share would be misnamed on both sides, and no
+//! check could see it.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// A chat completion request.
+#[derive(Clone, Debug, Serialize)]
+pub struct ChatRequest {
+    model: String,
+    messages: [Message; 1],
+    stream: bool,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct Message {
+    role: &'static str,
+    content: String,
+}
+
+impl ChatRequest {
+    /// One short prompt that carries `mark` for the provider's ledger.
+    pub fn asking(model: &str, mark: &str, stream: bool) -> ChatRequest {
+        let content = format!("[[nonce:{mark}]] Say something.");
+        let message = Message { role: "user", content };
+        ChatRequest { model: model.to_owned(), messages: [message], stream }
+    }
+}
+
+/// A whole chat completion.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Completion {
+    choices: Vec<Choice>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Choice {
+    message: Content,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+struct Content {
+    #[serde(default)]
+    content: Option<String>,
+}
+
+impl Completion {
+    /// The text of every choice.
+    pub fn text(self) -> String {
+        self.choices.into_iter().filter_map(|choice| choice.message.content).collect()
+    }
+}
+
+/// One chunk of a stream.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Delta {
+    #[serde(default)]
+    choices: Vec<DeltaChoice>,
+    /// The error that ended the stream.
+    #[serde(default)]
+    pub error: Option<Value>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct DeltaChoice {
+    #[serde(default)]
+    delta: Content,
+}
+
+impl Delta {
+    /// The text of the chunk.
+    pub fn text(self) -> String {
+        self.choices.into_iter().filter_map(|choice| choice.delta.content).collect()
+    }
+}

@@ -1,0 +1,283 @@
+//! Teams, users, members, keys: null patterns, coinciding ids.
+//!
+//! The incidents live in the corners: a field that is null, a user and a team with one id
+//! (litellm#27874), an id that holds a separator. So every optional field is absent, null, empty or
+//! set, ids come from a pool of two or three that all kinds share, and keys name each other's owners.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::{collection::vec, option, prelude::*};
+
+use crate::{
+    op::{
+        Admin, Alias, Call, Field, Id, Key, KeyFields, MicroUsd, Op, Replica, TeamFields,
+        UserFields,
+    },
+    plan::{IdShape, Step},
+};
+
+/// How many ids a plan draws from. Few, so that kinds coincide.
+const POOL: u8 = 3;
+
+/// Entities that exist together.
+#[derive(Clone, Debug)]
+pub struct Identities {
+    /// The look of each id in the pool.
+    pub ids: Vec<IdShape>,
+    /// The users that keys name.
+    pub users: BTreeMap<Id, UserFields>,
+    /// The teams that keys name.
+    pub teams: BTreeMap<Id, TeamFields>,
+    /// The memberships of (team, user) pairs, each with its budget.
+    pub members: BTreeMap<(Id, Id), Field<MicroUsd>>,
+    /// The keys.
+    pub keys: Vec<KeyFields>,
+}
+
+impl Identities {
+    /// The calls that create them all, teams first, keys last.
+    pub fn creation(&self) -> Vec<Step> {
+        let teams = self
+            .teams
+            .iter()
+            .map(|(team, fields)| Admin::CreateTeam { team: *team, fields: fields.clone() });
+        let users = self
+            .users
+            .iter()
+            .map(|(user, fields)| Admin::CreateUser { user: *user, fields: fields.clone() });
+        let members = self.members.iter().map(|((team, user), max_budget)| Admin::AddMember {
+            team: *team,
+            user: *user,
+            max_budget: max_budget.clone(),
+        });
+        let keys = (0..)
+            .zip(&self.keys)
+            .map(|(key, fields)| Admin::GenerateKey { key: Key(key), fields: fields.clone() });
+        teams.chain(users).chain(members).chain(keys).map(at_first).collect()
+    }
+
+    /// Whether a user and a team that are both in use have one id.
+    pub fn coincide(&self) -> bool {
+        self.users.keys().any(|id| self.teams.contains_key(id))
+    }
+
+    /// The keys, by their place.
+    pub fn key_places(&self) -> impl Iterator<Item = Key> + Clone + use<> {
+        (0..self.keys.len()).filter_map(|place| u8::try_from(place).ok()).map(Key)
+    }
+}
+
+/// A management call to the first replica.
+pub fn at_first(admin: Admin) -> Step {
+    Step::Call(Call { replica: Replica(0), op: Op::Admin(admin) })
+}
+
+/// One to `most_keys` keys with their owners, over a pool of three ids.
+///
+/// Owners exist because a key names them, so a plan without a key is a plan without anything. Shrinks
+/// towards one key that has no owner, plain ids and fields that are left out.
+pub fn identities(most_keys: usize) -> impl Strategy<Value = Identities> + use<> {
+    let pool = usize::from(POOL);
+    (
+        vec(id_shape(), pool),
+        vec(user_fields(), pool),
+        vec(team_fields(), pool),
+        vec(option::of(money()), pool * pool),
+        vec(key_fields(), 1..=most_keys),
+    )
+        .prop_map(move |(ids, users, teams, members, keys)| {
+            let owners: BTreeSet<_> =
+                keys.iter().filter_map(|key| key.user.set().copied()).collect();
+            let owning: BTreeSet<_> =
+                keys.iter().filter_map(|key| key.team.set().copied()).collect();
+            let pairs: BTreeSet<_> =
+                keys.iter().filter_map(|key| Some((*key.team.set()?, *key.user.set()?))).collect();
+            let at = |id: Id| usize::from(id.0);
+            Identities {
+                users: owners.iter().map(|id| (*id, users[at(*id)].clone())).collect(),
+                teams: owning.iter().map(|id| (*id, teams[at(*id)].clone())).collect(),
+                members: pairs
+                    .into_iter()
+                    .filter_map(|(team, user)| {
+                        let budget = members[at(team) * pool + at(user)].clone()?;
+                        Some(((team, user), budget))
+                    })
+                    .collect(),
+                ids,
+                keys,
+            }
+        })
+}
+
+/// An id of the pool. Shrinks towards the first, so that kinds which share an id go on sharing it.
+pub fn id() -> impl Strategy<Value = Id> + use<> {
+    (0..POOL).prop_map(Id)
+}
+
+fn id_shape() -> impl Strategy<Value = IdShape> + use<> {
+    prop_oneof![
+        4 => Just(IdShape::Plain),
+        1 => Just(IdShape::Colon),
+        1 => Just(IdShape::Underscore),
+        1 => Just(IdShape::Slash),
+        1 => Just(IdShape::Space),
+        1 => Just(IdShape::Braces),
+    ]
+}
+
+/// A field that is absent, null, empty or set. Shrinks in this order, towards absent.
+fn field<T: Clone + std::fmt::Debug + 'static>(
+    value: impl Strategy<Value = T> + 'static,
+) -> BoxedStrategy<Field<T>> {
+    prop_oneof![
+        3 => Just(Field::Absent),
+        1 => Just(Field::Null),
+        1 => Just(Field::Empty),
+        2 => value.prop_map(Field::Set),
+    ]
+    .boxed()
+}
+
+/// A field whose type has no empty value.
+fn number<T: Clone + std::fmt::Debug + 'static>(
+    value: impl Strategy<Value = T> + 'static,
+) -> BoxedStrategy<Field<T>> {
+    prop_oneof![
+        3 => Just(Field::Absent),
+        1 => Just(Field::Null),
+        1 => value.prop_map(Field::Set),
+    ]
+    .boxed()
+}
+
+/// A budget that no plan uses up.
+pub fn money() -> BoxedStrategy<Field<MicroUsd>> {
+    number(Just(MicroUsd(1_000_000_000)))
+}
+
+/// Models that always include the first alias, so that asking for it is always allowed.
+pub fn models() -> BoxedStrategy<Field<Vec<Alias>>> {
+    field(prop_oneof![Just(vec![Alias(0)]), Just(vec![Alias(0), Alias(1)])])
+}
+
+fn requests_per_minute() -> BoxedStrategy<Field<u64>> {
+    number(Just(1_000_000))
+}
+
+/// Token limits reach beyond 2^53, where a reader that goes through doubles loses the last digit.
+fn tokens_per_minute() -> BoxedStrategy<Field<u64>> {
+    number(prop_oneof![Just(1_000_000_000), Just(9_007_199_254_740_993)])
+}
+
+/// The owner of a key: most keys have one.
+fn owner() -> BoxedStrategy<Field<Id>> {
+    prop_oneof![
+        2 => Just(Field::Absent),
+        1 => Just(Field::Null),
+        5 => id().prop_map(Field::Set),
+    ]
+    .boxed()
+}
+
+/// The fields of a user.
+pub fn user_fields() -> impl Strategy<Value = UserFields> + use<> {
+    (
+        field(Just(())),
+        models(),
+        field(Just(())),
+        money(),
+        requests_per_minute(),
+        tokens_per_minute(),
+    )
+        .prop_map(|(alias, models, metadata, max_budget, rpm_limit, tpm_limit)| UserFields {
+            alias,
+            models,
+            metadata,
+            max_budget,
+            rpm_limit,
+            tpm_limit,
+        })
+}
+
+/// The fields of a team.
+pub fn team_fields() -> impl Strategy<Value = TeamFields> + use<> {
+    user_fields().prop_map(|same| TeamFields {
+        alias: same.alias,
+        models: same.models,
+        metadata: same.metadata,
+        max_budget: same.max_budget,
+        rpm_limit: same.rpm_limit,
+        tpm_limit: same.tpm_limit,
+    })
+}
+
+/// The fields of a key.
+pub fn key_fields() -> impl Strategy<Value = KeyFields> + use<> {
+    (owner(), owner(), user_fields()).prop_map(|(user, team, same)| KeyFields {
+        user,
+        team,
+        alias: same.alias,
+        models: same.models,
+        metadata: same.metadata,
+        max_budget: same.max_budget,
+        rpm_limit: same.rpm_limit,
+        tpm_limit: same.tpm_limit,
+    })
+}
+
+/// A user about whom nothing is said.
+pub fn bare_user() -> UserFields {
+    UserFields {
+        alias: Field::Absent,
+        models: Field::Absent,
+        metadata: Field::Absent,
+        max_budget: Field::Absent,
+        rpm_limit: Field::Absent,
+        tpm_limit: Field::Absent,
+    }
+}
+
+/// A team about which nothing is said.
+pub fn bare_team() -> TeamFields {
+    TeamFields {
+        alias: Field::Absent,
+        models: Field::Absent,
+        metadata: Field::Absent,
+        max_budget: Field::Absent,
+        rpm_limit: Field::Absent,
+        tpm_limit: Field::Absent,
+    }
+}
+
+/// A key about which nothing is said.
+pub fn bare_key() -> KeyFields {
+    KeyFields {
+        user: Field::Absent,
+        team: Field::Absent,
+        alias: Field::Absent,
+        models: Field::Absent,
+        metadata: Field::Absent,
+        max_budget: Field::Absent,
+        rpm_limit: Field::Absent,
+        tpm_limit: Field::Absent,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn every_owner_of_a_key_is_created_before_it(drawn in identities(4)) {
+            for key in &drawn.keys {
+                if let Some(user) = key.user.set() {
+                    prop_assert!(drawn.users.contains_key(user));
+                }
+                if let Some(team) = key.team.set() {
+                    prop_assert!(drawn.teams.contains_key(team));
+                }
+            }
+        }
+    }
+}

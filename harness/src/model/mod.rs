@@ -1,0 +1,4 @@
+//! Reference machines, pure: what a correct gateway would do.
+
+pub mod identity;
+pub mod staleness;

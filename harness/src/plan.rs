@@ -1,0 +1,374 @@
+//! The steps of one case: ops, groups of ops released together, traffic in the background, waits.
+//!
+//! A plan is data. Everything in it follows from the run's seed, it shrinks, it is stored with the
+//! history it led to, and it can be driven again. Time in a plan is told in the target's own
+//! declared bounds, so that the same plan means the same for a TTL of one second and of sixty.
+
+use std::{fmt, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use crate::op::{Admin, Alias, Call, Chat, Field, Id, Kind, Op};
+
+/// The version of the stored form of a plan.
+pub const PLAN_VERSION: u32 = 1;
+
+/// The steps of one case.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// [`PLAN_VERSION`].
+    pub version: u32,
+    /// How ids are turned into text.
+    pub naming: Naming,
+    /// The look of each id in the pool, by its place.
+    pub ids: Vec<IdShape>,
+    /// What happens, in order.
+    pub steps: Vec<Step>,
+}
+
+impl Plan {
+    /// A plan of these steps, whose kinds share one pool of ids.
+    pub fn new(ids: Vec<IdShape>, steps: Vec<Step>) -> Plan {
+        Plan { version: PLAN_VERSION, naming: Naming::Shared, ids, steps }
+    }
+
+    /// The same plan, with no two kinds sharing an id.
+    pub fn apart(&self) -> Plan {
+        Plan { naming: Naming::Apart, ..self.clone() }
+    }
+
+    /// Every call that the plan makes, in order; those of background traffic once.
+    pub fn calls(&self) -> impl Iterator<Item = &Call> {
+        self.steps.iter().flat_map(|step| match step {
+            Step::Call(call) => std::slice::from_ref(call),
+            Step::Together(calls) | Step::StartTraffic { calls, .. } => calls,
+            Step::StopTraffic | Step::Wait(_) => &[],
+        })
+    }
+
+    /// The text of an id, under the run-unique `prefix` of the case.
+    pub fn id_text(&self, prefix: &str, kind: Kind, id: Id) -> String {
+        let shape = self.ids.get(usize::from(id.0)).copied().unwrap_or(IdShape::Plain);
+        let letter = match self.naming {
+            Naming::Shared => 'i',
+            Naming::Apart if kind == Kind::User => 'u',
+            Naming::Apart if kind == Kind::Team => 't',
+            Naming::Apart => 'o',
+        };
+        format!("{prefix}{letter}{}{}", id.0, shape.suffix())
+    }
+}
+
+/// Whether kinds draw their ids from one pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Naming {
+    /// A user and a team at one place of the pool have the same id.
+    Shared,
+    /// Every kind has ids of its own: the control to which `Shared` is compared.
+    Apart,
+}
+
+/// The look of an id. Gateways build cache keys by joining ids with separators.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IdShape {
+    /// Letters and digits.
+    Plain,
+    /// Holds a colon.
+    Colon,
+    /// Holds an underscore.
+    Underscore,
+    /// Holds a slash.
+    Slash,
+    /// Holds a space.
+    Space,
+    /// Holds braces, which Redis Cluster reads as a hash tag.
+    Braces,
+}
+
+impl IdShape {
+    fn suffix(self) -> &'static str {
+        match self {
+            IdShape::Plain => "",
+            IdShape::Colon => ":a",
+            IdShape::Underscore => "_a",
+            IdShape::Slash => "/a",
+            IdShape::Space => " a",
+            IdShape::Braces => "{a}",
+        }
+    }
+}
+
+/// One thing that happens in a plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Step {
+    /// A call, waited for.
+    Call(Call),
+    /// Calls released together; the step ends when the last is complete.
+    Together(Vec<Call>),
+    /// Starts one caller per call, who repeats it in the background.
+    StartTraffic {
+        /// What each caller asks.
+        calls: Vec<Call>,
+        /// Pause of each caller between an answer and the next request, in milliseconds.
+        pause_ms: u32,
+    },
+    /// Stops the background callers after their current request.
+    StopTraffic,
+    /// Lets time pass: the time itself is the subject.
+    Wait(Wait),
+}
+
+/// A time, in the target's declared bounds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Wait {
+    /// The staleness bound D and this many milliseconds.
+    StalenessAnd {
+        /// Milliseconds more.
+        more_ms: u32,
+    },
+    /// This many milliseconds.
+    Milliseconds(u32),
+}
+
+impl Wait {
+    /// How long that is on a target with this staleness bound.
+    pub fn length(self, staleness: Duration) -> Duration {
+        match self {
+            Wait::StalenessAnd { more_ms } => staleness + Duration::from_millis(more_ms.into()),
+            Wait::Milliseconds(ms) => Duration::from_millis(ms.into()),
+        }
+    }
+}
+
+/// The plan as a numbered story, one line per step.
+pub fn story(plan: &Plan) -> Vec<String> {
+    plan.steps
+        .iter()
+        .map(|step| match step {
+            Step::Call(call) => tell(plan, call),
+            Step::Together(calls) => {
+                let told: Vec<_> = calls.iter().map(|call| tell(plan, call)).collect();
+                format!("together: {}", told.join("; "))
+            }
+            Step::StartTraffic { calls, pause_ms } => {
+                let told: Vec<_> = calls.iter().map(|call| tell(plan, call)).collect();
+                format!("in the background, every {pause_ms} ms: {}", told.join("; "))
+            }
+            Step::StopTraffic => "stop the background traffic".to_owned(),
+            Step::Wait(Wait::StalenessAnd { more_ms: 0 }) => "wait the staleness bound".to_owned(),
+            Step::Wait(Wait::StalenessAnd { more_ms }) => {
+                format!("wait the staleness bound and {more_ms} ms")
+            }
+            Step::Wait(Wait::Milliseconds(ms)) => format!("wait {ms} ms"),
+        })
+        .collect()
+}
+
+fn tell(plan: &Plan, call: &Call) -> String {
+    let what = match &call.op {
+        Op::Chat(Chat { key, alias, streamed }) => {
+            let streamed = if *streamed { ", streamed" } else { "" };
+            format!("chat with {key}, {alias}{streamed}")
+        }
+        Op::Admin(admin) => tell_admin(plan, admin),
+    };
+    format!("{what} ({})", call.replica)
+}
+
+/// The id of an object in a story: `user "i0"`.
+struct Told<'a>(&'a Plan, Kind, Id);
+
+impl fmt::Display for Told<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {:?}", self.1, self.0.id_text("", self.1, self.2))
+    }
+}
+
+fn tell_admin(plan: &Plan, admin: &Admin) -> String {
+    let user = |id: &Id| Told(plan, Kind::User, *id);
+    let team = |id: &Id| Told(plan, Kind::Team, *id);
+    match admin {
+        Admin::CreateUser { user: id, fields } => {
+            format!("create {}{}", user(id), fields_told(fields))
+        }
+        Admin::UpdateUser { user: id, fields } => {
+            format!("update {}{}", user(id), fields_told(fields))
+        }
+        Admin::DeleteUser { user: id } => format!("delete {}", user(id)),
+        Admin::CreateTeam { team: id, fields } => {
+            format!("create {}{}", team(id), fields_told(fields))
+        }
+        Admin::UpdateTeam { team: id, fields } => {
+            format!("update {}{}", team(id), fields_told(fields))
+        }
+        Admin::DeleteTeam { team: id } => format!("delete {}", team(id)),
+        Admin::BlockTeam { team: id } => format!("block {}", team(id)),
+        Admin::UnblockTeam { team: id } => format!("unblock {}", team(id)),
+        Admin::AddMember { team: t, user: u, max_budget } => {
+            format!("add {} to {}{}", user(u), team(t), budget_told(max_budget))
+        }
+        Admin::UpdateMember { team: t, user: u, max_budget } => {
+            format!("update member {} of {}{}", user(u), team(t), budget_told(max_budget))
+        }
+        Admin::RemoveMember { team: t, user: u } => {
+            format!("remove {} from {}", user(u), team(t))
+        }
+        Admin::GenerateKey { key, fields } => {
+            format!("generate {key}{}", key_told(plan, fields))
+        }
+        Admin::UpdateKey { key, fields } => format!("update {key}{}", key_told(plan, fields)),
+        Admin::DeleteKey { key } => format!("delete {key}"),
+        Admin::BlockKey { key } => format!("block {key}"),
+        Admin::UnblockKey { key } => format!("unblock {key}"),
+    }
+}
+
+fn budget_told(field: &Field<crate::op::MicroUsd>) -> String {
+    listed([field_told("max_budget", field, |money| format!("{} µ$", money.0))])
+}
+
+/// The fields of a user or a team, which are the same.
+trait Fields {
+    fn told(&self) -> [Option<String>; 6];
+}
+
+impl Fields for crate::op::UserFields {
+    fn told(&self) -> [Option<String>; 6] {
+        common_told(
+            &self.alias,
+            &self.models,
+            &self.metadata,
+            &self.max_budget,
+            &self.rpm_limit,
+            &self.tpm_limit,
+        )
+    }
+}
+
+impl Fields for crate::op::TeamFields {
+    fn told(&self) -> [Option<String>; 6] {
+        common_told(
+            &self.alias,
+            &self.models,
+            &self.metadata,
+            &self.max_budget,
+            &self.rpm_limit,
+            &self.tpm_limit,
+        )
+    }
+}
+
+fn common_told(
+    alias: &Field<()>,
+    models: &Field<Vec<Alias>>,
+    metadata: &Field<()>,
+    max_budget: &Field<crate::op::MicroUsd>,
+    rpm_limit: &Field<u64>,
+    tpm_limit: &Field<u64>,
+) -> [Option<String>; 6] {
+    [
+        field_told("alias", alias, |()| "set".to_owned()),
+        field_told("models", models, |models| {
+            let told: Vec<_> = models.iter().map(ToString::to_string).collect();
+            format!("[{}]", told.join(", "))
+        }),
+        field_told("metadata", metadata, |()| "set".to_owned()),
+        field_told("max_budget", max_budget, |money| format!("{} µ$", money.0)),
+        field_told("rpm_limit", rpm_limit, ToString::to_string),
+        field_told("tpm_limit", tpm_limit, ToString::to_string),
+    ]
+}
+
+fn fields_told(fields: &impl Fields) -> String {
+    listed(fields.told())
+}
+
+fn key_told(plan: &Plan, fields: &crate::op::KeyFields) -> String {
+    let owners = [
+        field_told("user_id", &fields.user, |id| {
+            format!("{:?}", plan.id_text("", Kind::User, *id))
+        }),
+        field_told("team_id", &fields.team, |id| {
+            format!("{:?}", plan.id_text("", Kind::Team, *id))
+        }),
+    ];
+    let rest = common_told(
+        &fields.alias,
+        &fields.models,
+        &fields.metadata,
+        &fields.max_budget,
+        &fields.rpm_limit,
+        &fields.tpm_limit,
+    );
+    listed(owners.into_iter().chain(rest))
+}
+
+fn field_told<T>(name: &str, field: &Field<T>, set: impl Fn(&T) -> String) -> Option<String> {
+    match field {
+        Field::Absent => None,
+        Field::Null => Some(format!("{name} = null")),
+        Field::Empty => Some(format!("{name} empty")),
+        Field::Set(value) => Some(format!("{name} = {}", set(value))),
+    }
+}
+
+fn listed(fields: impl IntoIterator<Item = Option<String>>) -> String {
+    let told: Vec<_> = fields.into_iter().flatten().collect();
+    if told.is_empty() { String::new() } else { format!(" with {}", told.join(", ")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use super::*;
+    use crate::op::{Key, KeyFields, Replica};
+
+    #[test]
+    fn a_plan_reads_as_a_story() {
+        let plan = Plan::new(
+            vec![IdShape::Plain, IdShape::Colon],
+            vec![
+                Step::Call(Call {
+                    replica: Replica(0),
+                    op: Op::Admin(Admin::GenerateKey {
+                        key: Key(0),
+                        fields: KeyFields {
+                            user: Field::Set(Id(0)),
+                            team: Field::Set(Id(1)),
+                            alias: Field::Null,
+                            models: Field::Set(vec![Alias(0)]),
+                            metadata: Field::Empty,
+                            max_budget: Field::Absent,
+                            rpm_limit: Field::Absent,
+                            tpm_limit: Field::Absent,
+                        },
+                    }),
+                }),
+                Step::Wait(Wait::StalenessAnd { more_ms: 500 }),
+                Step::Call(Call {
+                    replica: Replica(1),
+                    op: Op::Chat(Chat { key: Key(0), alias: Alias(0), streamed: true }),
+                }),
+            ],
+        );
+        assert_snapshot!(story(&plan).join("\n"), @r#"
+        generate key 0 with user_id = "i0", team_id = "i1:a", alias = null, models = [model 0], metadata empty (replica 0)
+        wait the staleness bound and 500 ms
+        chat with key 0, model 0, streamed (replica 1)
+        "#);
+    }
+
+    #[test]
+    fn apart_no_two_kinds_share_an_id() {
+        let plan = Plan::new(vec![IdShape::Plain], Vec::new());
+        let text = |plan: &Plan, kind| plan.id_text("p", kind, Id(0));
+        assert_eq!(text(&plan, Kind::User), text(&plan, Kind::Team));
+        assert_ne!(text(&plan.apart(), Kind::User), text(&plan.apart(), Kind::Team));
+    }
+}

@@ -1,0 +1,231 @@
+//! From what a run came to, to the report that is published of it.
+
+use std::time::Duration;
+
+use reports::schema::{
+    Bounds, Capability, CapabilityState, CheckReport, EvidenceLine, Exit, Lane, Level, RunReport,
+    Store, StoreKind, Story, Target, Totals, VERSION, Verdict as Told, Violation as ToldViolation,
+    Way, Wire,
+};
+
+use crate::{
+    capability::Probed,
+    check::{self, Check},
+    history::{Entry, Event, History, Manifest, tell},
+    plan::story,
+    runner::{collect::WireCounts, reach::MadeOf, run::CheckResult},
+    store::RunFacts,
+    verdict::{Verdict, Violation},
+    wire::record::StoreKind as WireStore,
+};
+
+/// What is told of one check.
+#[derive(Debug)]
+pub enum Conclusion {
+    /// It ran.
+    Ran(Box<CheckResult>),
+    /// The target lacks a capability that it needs.
+    NotApplicable(&'static Check, crate::capability::Capability),
+    /// A person chose to leave it out, or the run ended before its turn.
+    Skipped(&'static Check, String),
+}
+
+impl Conclusion {
+    /// What it says, as the report has it.
+    pub fn verdict(&self) -> Told {
+        match self {
+            Conclusion::Ran(result) => match result.verdict {
+                Verdict::Pass => Told::Pass,
+                Verdict::Fail(_) => Told::Fail,
+                Verdict::Inconclusive(_) => Told::Inconclusive,
+            },
+            Conclusion::NotApplicable(..) => Told::NotApplicable,
+            Conclusion::Skipped(..) => Told::Skipped,
+        }
+    }
+}
+
+/// What a report is made of.
+pub struct Material<'a> {
+    /// What was asked for.
+    pub facts: &'a RunFacts,
+    /// How long it took.
+    pub took: Duration,
+    /// What the target promises.
+    pub manifest: &'a Manifest,
+    /// What it is made of.
+    pub made_of: &'a MadeOf,
+    /// What was probed.
+    pub probed: &'a [Probed],
+    /// What was concluded.
+    pub conclusions: &'a [Conclusion],
+    /// What became of the wire events.
+    pub wire: &'a WireCounts,
+    /// Observations that were lost on the way.
+    pub lost: u64,
+    /// How the process ends.
+    pub exit: Exit,
+    /// The folder of the run, as a person would name it.
+    pub folder: &'a str,
+}
+
+/// The report.
+pub fn report(material: &Material<'_>) -> RunReport {
+    let checks: Vec<_> = material
+        .conclusions
+        .iter()
+        .map(|conclusion| check_report(conclusion, material.folder))
+        .collect();
+    RunReport {
+        schema_version: VERSION,
+        tool_version: material.facts.tool.clone(),
+        run_id: material.facts.id.clone(),
+        seed: material.facts.seed,
+        started: material.facts.started,
+        duration_ms: millis(material.took),
+        target: target(material),
+        capabilities: material.probed.iter().map(capability).collect(),
+        totals: Totals::of(&checks),
+        checks,
+        wire: Wire {
+            events: material.wire.events,
+            joined: material.wire.joined,
+            background: material.wire.housekeeping.clone(),
+            unjoined: material.wire.unjoined_total(),
+            lost: material.lost,
+            unseen_bytes: material.wire.unseen_bytes,
+        },
+        kill_matrix: Vec::new(),
+        exit: material.exit.clone(),
+    }
+}
+
+fn target(material: &Material<'_>) -> Target {
+    let manifest = material.manifest;
+    Target {
+        name: material.facts.target.clone(),
+        adapter: manifest.gateway.clone(),
+        wire_profile: manifest.wire_profile.clone(),
+        bounds: Bounds { ttl_ms: manifest.auth_cache_ttl_ms, staleness_ms: manifest.staleness_ms },
+        replicas: manifest.replicas,
+        stores: material
+            .made_of
+            .stores
+            .iter()
+            .map(|store| Store {
+                kind: match store.kind {
+                    WireStore::Redis => StoreKind::Redis,
+                    WireStore::Postgres => StoreKind::Postgres,
+                },
+                version: store.version.clone(),
+                way: if store.given { Way::Given } else { Way::Local },
+                why: store.notes.join("; "),
+            })
+            .collect(),
+        gateway_version: None,
+    }
+}
+
+fn capability(probed: &Probed) -> Capability {
+    let state =
+        if probed.confirmed { CapabilityState::Confirmed } else { CapabilityState::Missing };
+    Capability { name: probed.capability.to_string(), state, note: probed.note.clone() }
+}
+
+fn check_report(conclusion: &Conclusion, folder: &str) -> CheckReport {
+    let verdict = conclusion.verdict();
+    let bare = |check: &Check, reason: Option<String>| CheckReport {
+        id: check.id.to_owned(),
+        title: check.title.to_owned(),
+        level: match check.level {
+            check::Level::Core => Level::Core,
+            check::Level::Extended => Level::Extended,
+        },
+        cases: 0,
+        verdict,
+        reason,
+        duration_ms: 0,
+        failing_case: None,
+        shrunk: None,
+        violations: Vec::new(),
+        replay: None,
+    };
+    match conclusion {
+        Conclusion::NotApplicable(check, lacking) => bare(
+            check,
+            Some(format!("the target has no {lacking}; it takes {}", lacking.how_to_have_it())),
+        ),
+        Conclusion::Skipped(check, why) => bare(check, Some(why.clone())),
+        Conclusion::Ran(result) => {
+            let mut told = bare(result.check, None);
+            told.cases = result.cases;
+            told.duration_ms = millis(result.took);
+            match &result.verdict {
+                Verdict::Pass => {}
+                Verdict::Inconclusive(why) => told.reason = Some(why.clone()),
+                Verdict::Fail(_) => failure(&mut told, result, folder),
+            }
+            told
+        }
+    }
+}
+
+/// A failure is told by its smallest plan, where one was found, and else by the case itself.
+fn failure(told: &mut CheckReport, result: &CheckResult, folder: &str) {
+    told.failing_case = result.telling.as_ref().map(|telling| telling.case);
+    let smallest = result.shrunk.as_ref().map(|shrunk| &shrunk.smallest);
+    if let Some(case) = smallest.or(result.telling.as_ref())
+        && let Verdict::Fail(violations) = &case.verdict
+    {
+        told.violations =
+            violations.iter().map(|violation| told_violation(violation, &case.histories)).collect();
+    }
+    if let Some(shrunk) = &result.shrunk {
+        let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        told.shrunk = Some(Story {
+            steps: story(&shrunk.plan),
+            plan_len: count(shrunk.plan.steps.len()),
+            shrink_steps: shrunk.candidates,
+            shrink_ms: millis(shrunk.took),
+            flaky_rate: shrunk.flaky_rate,
+        });
+    }
+    told.replay = Some(format!("gauntlet replay {folder}"));
+}
+
+fn told_violation(violation: &Violation, histories: &[History]) -> ToldViolation {
+    let evidence = violation
+        .evidence
+        .iter()
+        .filter_map(|proof| {
+            let history = histories.get(proof.arm)?;
+            let entry = history.entries.get(proof.index)?;
+            let (_, text) = tell(entry);
+            let arm =
+                if histories.len() > 1 { format!("[{}] ", history.arm) } else { String::new() };
+            Some(EvidenceLine {
+                index: u64::try_from(proof.index).unwrap_or(u64::MAX),
+                at_us: entry.at.0,
+                lane: lane(entry),
+                text: format!("{arm}{text}"),
+            })
+        })
+        .collect();
+    ToldViolation { summary: violation.summary.clone(), evidence }
+}
+
+fn lane(entry: &Entry) -> Lane {
+    match &entry.event {
+        Event::Invoked { .. } | Event::Completed { .. } => Lane::Caller,
+        Event::Redis { .. } | Event::Push { .. } => Lane::Redis,
+        Event::Sql { .. } => Lane::Postgres,
+        Event::Log { .. } => Lane::Log,
+        Event::Attempt { .. } => Lane::Upstream,
+        Event::Exited { replica, .. } => Lane::Replica(replica.0),
+        Event::Gap { .. } => Lane::Nemesis,
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

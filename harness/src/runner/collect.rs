@@ -1,0 +1,438 @@
+//! Gathers what everybody saw, and hands each drive its history.
+//!
+//! One task owns all of it and is spoken to by messages. Store proxies put an event into their channel
+//! before they forward the reply that it is about, so by the time a caller holds an answer, everything
+//! that led to it is in the channel; closing a drive reads the channel empty first.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use mocks::ledger::Attempt;
+use tokio::sync::{mpsc, oneshot};
+
+use super::{
+    join::{Drive, Parked, Prefixes, claimable},
+    read_wire,
+    redact::redacted,
+};
+use crate::{
+    adapters::{Adapter, Line},
+    clock::Micros,
+    history::{CallId, Entry, Event, History, Level},
+    logs::template::template,
+    op::{Op, Outcome, Replica},
+    target::{LogLine, Stream},
+    wire::record::{StoreKind, WireBody, WireEvent},
+};
+
+/// Observations that wait to be claimed, at most.
+const MOST_PARKED: usize = 200_000;
+
+/// Different shapes of unjoined wire events that are kept as samples, at most.
+const MOST_SAMPLES: usize = 40;
+
+/// What is said to the collector.
+#[derive(Debug)]
+pub enum Note {
+    /// A drive begins; this is its empty history.
+    Open(Drive, Box<History>),
+    /// Something that a caller or the runner saw.
+    Saw(Drive, Entry),
+    /// Whatever names this token belongs to the drive.
+    Claim(Drive, String),
+    /// Rows of the provider's ledger, in the run's own time.
+    Attempts(Vec<Arrival>),
+    /// How far the observations of a drive have come.
+    Progress(Drive, oneshot::Sender<Progress>),
+    /// A drive has ended; its history is wanted.
+    Close(Drive, oneshot::Sender<Option<History>>),
+    /// What became of all wire events so far is wanted.
+    Count(oneshot::Sender<WireCounts>),
+}
+
+/// A row of the provider's ledger, in the run's own time.
+#[derive(Clone, Debug)]
+pub struct Arrival {
+    /// When it arrived.
+    pub at: Micros,
+    /// When the provider had finished with it.
+    pub ended: Micros,
+    /// How far both may be off.
+    pub clock_error_us: u64,
+    /// The row.
+    pub row: Attempt,
+}
+
+/// How far the observations of a drive have come.
+#[derive(Clone, Debug, Default)]
+pub struct Progress {
+    /// Access lines that belong to it.
+    pub access_lines: u64,
+    /// Calls whose attempt is in the ledger.
+    pub attempts: BTreeSet<CallId>,
+    /// Prompts that were answered.
+    pub served: BTreeSet<CallId>,
+    /// Requests of which we know how they ended.
+    pub ended: u64,
+}
+
+/// What became of the wire events of a run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WireCounts {
+    /// All of them.
+    pub events: u64,
+    /// Those that name an entity or a call of a case.
+    pub joined: u64,
+    /// Those that belong to no request, by what they are.
+    pub housekeeping: BTreeMap<String, u64>,
+    /// The others, by their shape.
+    pub unjoined: BTreeMap<String, u64>,
+    /// Bytes of connections that could not be understood.
+    pub unseen_bytes: u64,
+}
+
+impl WireCounts {
+    /// How many events belong to no case though they should.
+    pub fn unjoined_total(&self) -> u64 {
+        self.unjoined.values().sum()
+    }
+}
+
+/// What was observed and is not yet known to belong to a drive.
+#[derive(Clone, Debug)]
+struct Observed {
+    entry: Entry,
+    /// The shape of a wire event; `None` for a log line.
+    wire: Option<String>,
+    access: bool,
+}
+
+/// Where the last statement of a connection went.
+#[derive(Clone, Debug, Default)]
+enum Went {
+    #[default]
+    Nowhere,
+    To(BTreeSet<Drive>),
+    Parked(BTreeSet<String>),
+}
+
+#[derive(Default)]
+struct Connection {
+    held: Vec<Observed>,
+    last: Went,
+}
+
+struct OpenDrive {
+    history: History,
+    prompts: BTreeSet<CallId>,
+    progress: Progress,
+}
+
+struct PendingLine {
+    at: Micros,
+    level: Level,
+    access: bool,
+    text: String,
+}
+
+/// The state behind the channel.
+pub struct Collector {
+    adapter: &'static dyn Adapter,
+    prefixes: Prefixes,
+    open: BTreeMap<Drive, OpenDrive>,
+    parked: Parked<Observed>,
+    connections: BTreeMap<(u8, StoreKind, u32), Connection>,
+    lines: BTreeMap<(Replica, Stream), PendingLine>,
+    counts: WireCounts,
+}
+
+impl Collector {
+    /// A collector for one run.
+    pub fn new(adapter: &'static dyn Adapter, prefixes: Prefixes) -> Collector {
+        Collector {
+            adapter,
+            prefixes,
+            open: BTreeMap::new(),
+            parked: Parked::at_most(MOST_PARKED),
+            connections: BTreeMap::new(),
+            lines: BTreeMap::new(),
+            counts: WireCounts::default(),
+        }
+    }
+
+    /// Serves until every note-taker is gone.
+    pub async fn run(
+        mut self,
+        mut notes: mpsc::Receiver<Note>,
+        mut wire: mpsc::Receiver<WireEvent>,
+        mut lines: mpsc::Receiver<LogLine>,
+    ) {
+        loop {
+            tokio::select! {
+                biased;
+                Some(event) = wire.recv() => self.wire(&event),
+                Some(line) = lines.recv() => self.line(line),
+                note = notes.recv() => {
+                    let Some(note) = note else { return };
+                    // Whatever led to this note is in the channels already.
+                    while let Ok(event) = wire.try_recv() {
+                        self.wire(&event);
+                    }
+                    while let Ok(line) = lines.try_recv() {
+                        self.line(line);
+                    }
+                    self.note(note);
+                }
+            }
+        }
+    }
+
+    fn note(&mut self, note: Note) {
+        match note {
+            Note::Open(drive, history) => {
+                let open = OpenDrive {
+                    history: *history,
+                    prompts: BTreeSet::new(),
+                    progress: Progress::default(),
+                };
+                self.open.insert(drive, open);
+            }
+            Note::Saw(drive, entry) => self.give(drive, entry, false),
+            Note::Claim(drive, token) => {
+                for observed in self.parked.claim(&token, drive) {
+                    self.deliver(&BTreeSet::from([drive]), observed);
+                }
+            }
+            Note::Attempts(arrivals) => {
+                for arrival in arrivals {
+                    self.attempt(&arrival);
+                }
+            }
+            // Whoever asked may have given up; then nobody wants the answer.
+            Note::Progress(drive, reply) => {
+                let progress = self.open.get(&drive).map(|open| open.progress.clone());
+                drop(reply.send(progress.unwrap_or_default()));
+            }
+            Note::Close(drive, reply) => {
+                self.finish_lines();
+                let history = self.open.remove(&drive).map(|open| {
+                    let mut history = open.history;
+                    history.entries.sort_by_key(|entry| entry.at);
+                    history
+                });
+                drop(reply.send(history));
+            }
+            Note::Count(reply) => {
+                let mut counts = self.counts.clone();
+                let unclaimed = self.parked.unclaimed().filter_map(|it| it.wire.clone());
+                let held = self.connections.values().flat_map(|it| it.held.iter());
+                for shape in unclaimed.chain(held.filter_map(|it| it.wire.clone())) {
+                    count(&mut counts.unjoined, shape);
+                }
+                drop(reply.send(counts));
+            }
+        }
+    }
+
+    fn give(&mut self, drive: Drive, entry: Entry, access: bool) {
+        let Some(open) = self.open.get_mut(&drive) else { return };
+        match &entry.event {
+            Event::Invoked { id, call, .. } if matches!(call.op, Op::Chat(_)) => {
+                open.prompts.insert(*id);
+            }
+            Event::Completed { id, outcome } => {
+                if outcome.is_answered() && open.prompts.contains(id) {
+                    open.progress.served.insert(*id);
+                }
+                open.progress.ended += u64::from(!matches!(outcome, Outcome::Indeterminate { .. }));
+            }
+            _ => {}
+        }
+        open.progress.access_lines += u64::from(access);
+        open.history.entries.push(entry);
+    }
+
+    fn deliver(&mut self, drives: &BTreeSet<Drive>, observed: Observed) {
+        if observed.wire.is_some() {
+            self.counts.joined += 1;
+        }
+        for drive in drives {
+            self.give(*drive, observed.entry.clone(), observed.access);
+        }
+    }
+
+    fn attempt(&mut self, arrival: &Arrival) {
+        let nonce = arrival.row.nonce.as_deref().unwrap_or_default();
+        for drive in self.prefixes.found_in(nonce) {
+            let number = nonce.strip_prefix(&self.prefixes.of(drive));
+            let call = number
+                .and_then(|rest| rest.strip_prefix('n'))
+                .and_then(|number| number.parse().ok())
+                .map(CallId);
+            let event = Event::Attempt {
+                call,
+                ended: arrival.ended,
+                clock_error_us: arrival.clock_error_us,
+                status: arrival.row.status,
+            };
+            self.give(drive, Entry { at: arrival.at, event }, false);
+            if let (Some(open), Some(call)) = (self.open.get_mut(&drive), call) {
+                open.progress.attempts.insert(call);
+            }
+        }
+    }
+
+    fn wire(&mut self, event: &WireEvent) {
+        self.counts.events += 1;
+        let Some(read) = read_wire::read(self.adapter, event) else {
+            if let WireBody::Unseen { bytes, why } = &event.body {
+                self.counts.unseen_bytes += bytes;
+                self.gap(event.asked, &format!("{:?} on the wire", event.store), why);
+            }
+            let what = self.adapter.housekeeping(event).unwrap_or("between proxy and store");
+            count(&mut self.counts.housekeeping, what.to_owned());
+            return;
+        };
+        let drives = self.prefixes.found_in(&read.names);
+        let observed = Observed {
+            entry: Entry { at: event.asked, event: read.event },
+            wire: Some(read.shape),
+            access: false,
+        };
+        let place = (event.replica, event.store, event.connection);
+        if let Some(boundary) = read.boundary {
+            self.boundary(place, boundary, observed);
+            return;
+        }
+        if drives.is_empty()
+            && let Some(what) = self.adapter.housekeeping(event)
+        {
+            count(&mut self.counts.housekeeping, what.to_owned());
+            return;
+        }
+        let tokens = claimable(&read.names);
+        let owner = self.parked.owner(tokens.iter().copied());
+        let drives: BTreeSet<_> = drives.into_iter().chain(owner).collect();
+        let went = if drives.is_empty() {
+            Went::Parked(tokens.into_iter().map(ToOwned::to_owned).collect())
+        } else {
+            Went::To(drives)
+        };
+        let connection = self.connections.entry(place).or_default();
+        connection.last = went.clone();
+        let mut all = std::mem::take(&mut connection.held);
+        all.push(observed);
+        for observed in all {
+            self.send(&went, observed);
+        }
+    }
+
+    /// Begins and ends of transactions name nothing; they go where the statements between them go.
+    fn boundary(
+        &mut self,
+        place: (u8, StoreKind, u32),
+        boundary: read_wire::Boundary,
+        observed: Observed,
+    ) {
+        let connection = self.connections.entry(place).or_default();
+        match boundary {
+            read_wire::Boundary::Begin => connection.held.push(observed),
+            read_wire::Boundary::End => {
+                let went = std::mem::take(&mut connection.last);
+                let mut all = std::mem::take(&mut connection.held);
+                all.push(observed);
+                for observed in all {
+                    self.send(&went, observed);
+                }
+            }
+        }
+    }
+
+    fn send(&mut self, went: &Went, observed: Observed) {
+        match went {
+            Went::To(drives) => self.deliver(&drives.clone(), observed),
+            Went::Parked(tokens) => {
+                let owner = self.parked.owner(tokens.iter().map(String::as_str));
+                match owner {
+                    Some(drive) => self.deliver(&BTreeSet::from([drive]), observed),
+                    None => self.parked.park(tokens.clone(), observed),
+                }
+            }
+            Went::Nowhere => {
+                let shape = observed.wire.unwrap_or_default();
+                if self.counts.unjoined.len() < MOST_SAMPLES {
+                    count(&mut self.counts.unjoined, shape);
+                } else {
+                    count(&mut self.counts.unjoined, "other shapes".to_owned());
+                }
+            }
+        }
+    }
+
+    fn line(&mut self, line: LogLine) {
+        let place = (line.replica, line.stream);
+        match self.adapter.line(&line.text) {
+            Line::Record { level, access } => {
+                let pending = PendingLine { at: line.at, level, access, text: line.text };
+                if let Some(before) = self.lines.insert(place, pending) {
+                    self.record(line.replica, before);
+                }
+                // A line that tells of a request's end is never continued.
+                if access && let Some(whole) = self.lines.remove(&place) {
+                    self.record(line.replica, whole);
+                }
+            }
+            Line::More => {
+                if let Some(pending) = self.lines.get_mut(&place) {
+                    pending.text.push('\n');
+                    pending.text.push_str(&line.text);
+                }
+            }
+        }
+    }
+
+    fn finish_lines(&mut self) {
+        for ((replica, _), pending) in std::mem::take(&mut self.lines) {
+            self.record(replica, pending);
+        }
+    }
+
+    fn record(&mut self, replica: Replica, pending: PendingLine) {
+        let PendingLine { at, level, access, text } = pending;
+        let mut drives = self.prefixes.found_in(&text);
+        let tokens: BTreeSet<_> = claimable(&text).into_iter().map(ToOwned::to_owned).collect();
+        drives.extend(self.parked.owner(tokens.iter().map(String::as_str)));
+        let event = Event::Log {
+            replica,
+            level,
+            template: template(&text, self.prefixes.run()),
+            bytes: text.len() as u64 + 1,
+            text: redacted(&text),
+        };
+        let observed = Observed { entry: Entry { at, event }, wire: None, access };
+        if drives.is_empty() {
+            // Nobody can say whose it is. A line that should not be there at all is everybody's, and
+            // driving the case alone will show whose it was.
+            let alone = self.open.len() == 1 && !self.adapter.lines_can_be_joined();
+            if alone || level >= Level::Warn {
+                drives = self.open.keys().copied().collect();
+            }
+        }
+        if drives.is_empty() {
+            self.parked.park(tokens, observed);
+        } else {
+            self.deliver(&drives, observed);
+        }
+    }
+
+    fn gap(&mut self, at: Micros, observer: &str, why: &str) {
+        let event = Event::Gap { observer: observer.to_owned(), why: why.to_owned() };
+        let drives: Vec<_> = self.open.keys().copied().collect();
+        for drive in drives {
+            self.give(drive, Entry { at, event: event.clone() }, false);
+        }
+    }
+}
+
+fn count(counts: &mut BTreeMap<String, u64>, what: String) {
+    *counts.entry(what).or_default() += 1;
+}

@@ -1,0 +1,265 @@
+//! Sends a plan, one task per caller, and returns its history.
+
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use futures::future::join_all;
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    task::JoinSet,
+};
+
+use super::{
+    collect::{Note, Progress},
+    join::{Drive, Prefixes},
+    redact::redacted,
+    settle::{let_pass, settle},
+};
+use crate::{
+    adapters::{Adapter, Names},
+    check::Arm,
+    client::{Client, Learned},
+    clock::Clock,
+    history::{CallId, Entry, Event, History, Manifest},
+    observers::upstream::Upstream,
+    op::{Call, Key, Op, Outcome},
+    plan::Step,
+};
+
+/// How long the observations of a drive may take to arrive once its last answer has.
+const SETTLE_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Everything needed to drive plans against one running target.
+pub struct Driver {
+    /// Sends the ops.
+    pub client: Client,
+    /// Knows the product.
+    pub adapter: &'static dyn Adapter,
+    /// What the target promises.
+    pub manifest: Manifest,
+    /// The model aliases that the target offers.
+    pub aliases: Vec<String>,
+    /// Tells the moments of the run.
+    pub clock: Clock,
+    /// The beginnings of ids.
+    pub prefixes: Prefixes,
+    /// Where everything that is seen goes.
+    pub notes: mpsc::Sender<Note>,
+    /// The provider's ledger, where there is one.
+    pub upstream: Option<Upstream>,
+    /// Whether log lines are seen.
+    pub logs: bool,
+    next: AtomicU32,
+}
+
+impl Driver {
+    /// A driver that has driven nothing.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is a part of the target, named by its field"
+    )]
+    pub fn new(
+        client: Client,
+        adapter: &'static dyn Adapter,
+        manifest: Manifest,
+        aliases: Vec<String>,
+        clock: Clock,
+        prefixes: Prefixes,
+        notes: mpsc::Sender<Note>,
+        upstream: Option<Upstream>,
+        logs: bool,
+    ) -> Driver {
+        let next = AtomicU32::new(0);
+        Driver { client, adapter, manifest, aliases, clock, prefixes, notes, upstream, logs, next }
+    }
+
+    /// Drives one arm. `alone` says that no other drive is under way, so that log lines which name
+    /// nothing are its own.
+    pub async fn drive(self: &Arc<Self>, arm: &Arm, alone: bool) -> History {
+        let drive = Drive(self.next.fetch_add(1, Ordering::Relaxed));
+        let prefix = self.prefixes.of(drive);
+        let empty = History::new(arm.name, &prefix, self.manifest.clone(), arm.plan.clone());
+        self.note(Note::Open(drive, Box::new(empty.clone()))).await;
+        let names = Names {
+            prefix,
+            plan: arm.plan.clone(),
+            aliases: self.aliases.clone(),
+            keys: std::collections::BTreeMap::new(),
+        };
+        let mut driving = Driving {
+            driver: self,
+            drive,
+            names,
+            next_call: Arc::default(),
+            traffic: JoinSet::new(),
+            stop: watch::Sender::new(false),
+        };
+        for (number, step) in (0..).zip(&arm.plan.steps) {
+            driving.step(number, step).await;
+        }
+        driving.stop_traffic().await;
+        self.settle(drive, alone).await;
+        self.close(drive).await.unwrap_or(empty)
+    }
+
+    async fn note(&self, note: Note) {
+        // The collector outlives every drive; it is gone only when the run is being torn down.
+        drop(self.notes.send(note).await);
+    }
+
+    async fn close(&self, drive: Drive) -> Option<History> {
+        let (reply, history) = oneshot::channel();
+        self.note(Note::Close(drive, reply)).await;
+        history.await.ok().flatten()
+    }
+
+    /// Waits until everything that the answers promise was seen, and records what was not.
+    async fn settle(&self, drive: Drive, alone: bool) {
+        let lines_told = self.logs && (alone || self.adapter.lines_can_be_joined());
+        let mut missing = String::new();
+        let settled = settle(SETTLE_DEADLINE, async || {
+            if let Some(upstream) = &self.upstream {
+                upstream.sync().await;
+            }
+            let (reply, progress) = oneshot::channel();
+            self.note(Note::Progress(drive, reply)).await;
+            let progress = progress.await.unwrap_or_default();
+            missing = self.missing(&progress, lines_told);
+            missing.is_empty().then_some(())
+        })
+        .await;
+        if settled.is_none() {
+            let event = Event::Gap { observer: "runner".to_owned(), why: missing };
+            self.note(Note::Saw(drive, Entry { at: self.clock.now(), event })).await;
+        }
+    }
+
+    fn missing(&self, progress: &Progress, lines_told: bool) -> String {
+        let unseen: BTreeSet<_> = progress.served.difference(&progress.attempts).collect();
+        if self.upstream.is_some() && !unseen.is_empty() {
+            return format!(
+                "{} answered prompts are not in the provider's ledger within {} s",
+                unseen.len(),
+                SETTLE_DEADLINE.as_secs()
+            );
+        }
+        if lines_told && progress.access_lines < progress.ended {
+            return format!(
+                "{} of {} requests have no access line within {} s",
+                progress.ended - progress.access_lines,
+                progress.ended,
+                SETTLE_DEADLINE.as_secs()
+            );
+        }
+        String::new()
+    }
+}
+
+struct Driving<'a> {
+    driver: &'a Arc<Driver>,
+    drive: Drive,
+    names: Names,
+    next_call: Arc<AtomicU32>,
+    traffic: JoinSet<()>,
+    stop: watch::Sender<bool>,
+}
+
+impl Driving<'_> {
+    async fn step(&mut self, number: u32, step: &Step) {
+        match step {
+            Step::Call(call) => self.together(number, std::slice::from_ref(call)).await,
+            Step::Together(calls) => self.together(number, calls).await,
+            Step::StartTraffic { calls, pause_ms } => self.start_traffic(number, calls, *pause_ms),
+            Step::StopTraffic => self.stop_traffic().await,
+            Step::Wait(wait) => let_pass(wait.length(self.driver.manifest.staleness())).await,
+        }
+    }
+
+    async fn together(&mut self, step: u32, calls: &[Call]) {
+        let caller = self.caller();
+        let sent = calls.iter().map(|call| caller.send(step, call, &self.names));
+        let issued: Vec<(Key, String)> = join_all(sent)
+            .await
+            .into_iter()
+            .filter_map(|(key, learned)| Some((key?, learned.issued?)))
+            .collect();
+        self.names.keys.extend(issued);
+    }
+
+    fn caller(&self) -> Caller {
+        Caller {
+            driver: Arc::clone(self.driver),
+            drive: self.drive,
+            next_call: Arc::clone(&self.next_call),
+        }
+    }
+
+    fn start_traffic(&mut self, step: u32, calls: &[Call], pause_ms: u32) {
+        self.stop.send_replace(false);
+        for call in calls {
+            let (caller, call, names) = (self.caller(), call.clone(), self.names.clone());
+            let mut stopped = self.stop.subscribe();
+            self.traffic.spawn(async move {
+                while !*stopped.borrow_and_update() {
+                    caller.send(step, &call, &names).await;
+                    let pause = let_pass(Duration::from_millis(pause_ms.into()));
+                    // Whichever comes first; a stop ends the pause.
+                    tokio::select! {
+                        () = pause => {}
+                        changed = stopped.changed() => if changed.is_err() { return },
+                    }
+                }
+            });
+        }
+    }
+
+    async fn stop_traffic(&mut self) {
+        self.stop.send_replace(true);
+        while self.traffic.join_next().await.is_some() {}
+    }
+}
+
+struct Caller {
+    driver: Arc<Driver>,
+    drive: Drive,
+    next_call: Arc<AtomicU32>,
+}
+
+impl Caller {
+    /// Sends one call and records both its ends. Returns the key that the call was to issue.
+    async fn send(&self, step: u32, call: &Call, names: &Names) -> (Option<Key>, Learned) {
+        let id = CallId(self.next_call.fetch_add(1, Ordering::Relaxed));
+        self.saw(Event::Invoked { id, step, call: call.clone() }).await;
+        let mut learned = self.driver.client.apply(id, call, names).await;
+        if let Some(secret) = &learned.issued {
+            let stored = self.driver.adapter.stored_form(secret);
+            self.driver.note(Note::Claim(self.drive, stored)).await;
+        }
+        if let Some(call_id) = &learned.call_id {
+            self.driver.note(Note::Claim(self.drive, call_id.clone())).await;
+        }
+        if let Outcome::Refused { message, .. } = &mut learned.outcome {
+            *message = redacted(message);
+        }
+        self.saw(Event::Completed { id, outcome: learned.outcome.clone() }).await;
+        (issues(call), learned)
+    }
+
+    async fn saw(&self, event: Event) {
+        let entry = Entry { at: self.driver.clock.now(), event };
+        self.driver.note(Note::Saw(self.drive, entry)).await;
+    }
+}
+
+fn issues(call: &Call) -> Option<Key> {
+    match &call.op {
+        Op::Admin(crate::op::Admin::GenerateKey { key, .. }) => Some(*key),
+        Op::Admin(_) | Op::Chat(_) => None,
+    }
+}

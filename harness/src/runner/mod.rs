@@ -1,0 +1,12 @@
+//! Plan in, history out, verdicts after: the loop.
+
+pub mod settle;
+pub mod join;
+pub mod redact;
+pub mod read_wire;
+pub mod collect;
+pub mod drive;
+pub mod probe;
+pub mod reach;
+pub mod minimize;
+pub mod run;

@@ -1,0 +1,175 @@
+//! Confirms each capability of a target before any check runs.
+
+use std::sync::Arc;
+
+use super::drive::Driver;
+use crate::{
+    capability::{Capability, Probed},
+    check::Arm,
+    generators::{
+        identities::{at_first, bare_key, bare_team, bare_user},
+        requests,
+    },
+    history::{Event, History, Seen},
+    op::{Admin, Field, Id, Key, KeyFields, Op, Outcome, Refusal},
+    plan::{IdShape, Plan, Step},
+    target::{Reach, TargetDescription},
+};
+
+/// Why a target cannot be tested.
+///
+/// Messages are lowercase fragments, made to follow "it was probed and does not work: ".
+#[derive(Debug, thiserror::Error)]
+pub enum ProbeError {
+    /// The admin key is not accepted.
+    #[error(
+        "the gateway at {base} refuses the admin key ({status}: {message}); check `admin_key` or `master_key`"
+    )]
+    AdminKeyRefused {
+        /// Which address.
+        base: String,
+        /// The status.
+        status: u16,
+        /// What it said.
+        message: String,
+    },
+    /// No sense can be made of an answer, or none came.
+    #[error(
+        "the gateway at {base} cannot be understood: {why}; check that the URL is a gateway's and that it is up"
+    )]
+    NotAGateway {
+        /// Which address.
+        base: String,
+        /// What came instead.
+        why: String,
+    },
+    /// A management call that everything else needs was refused.
+    #[error("the gateway at {base} would not {call}: {status} {message}")]
+    CallRefused {
+        /// Which address.
+        base: String,
+        /// What was asked.
+        call: String,
+        /// The status.
+        status: u16,
+        /// What it said.
+        message: String,
+    },
+    /// A plain prompt with a fresh key does not get through.
+    #[error(
+        "the gateway at {base} does not serve a plain prompt of the model {model:?}: {outcome}; it must offer the models in `models`"
+    )]
+    NotServed {
+        /// Which address.
+        base: String,
+        /// The model.
+        model: String,
+        /// What became of it.
+        outcome: String,
+    },
+}
+
+/// Drives one plain plan and reads off its history what the target can do and lets us see.
+///
+/// # Errors
+///
+/// When the target does not do what every check needs.
+pub async fn probe(
+    driver: &Arc<Driver>,
+    description: &TargetDescription,
+) -> Result<Vec<Probed>, ProbeError> {
+    if lacks_admin_key(&description.reach) {
+        return Ok(Capability::ALL.map(|capability| missing(capability)).into());
+    }
+    let replicas = driver.manifest.replicas;
+    let mut steps = vec![
+        at_first(Admin::CreateTeam { team: Id(0), fields: bare_team() }),
+        at_first(Admin::CreateUser { user: Id(1), fields: bare_user() }),
+        at_first(Admin::GenerateKey {
+            key: Key(0),
+            fields: KeyFields { team: Field::Set(Id(0)), user: Field::Set(Id(1)), ..bare_key() },
+        }),
+    ];
+    steps.extend((0..replicas).map(|at| Step::Call(requests::chat(Key(0), at))));
+    let clean_up = [
+        Admin::DeleteKey { key: Key(0) },
+        Admin::DeleteTeam { team: Id(0) },
+        Admin::DeleteUser { user: Id(1) },
+    ];
+    steps.extend(clean_up.map(at_first));
+    let plan = Plan::new(vec![IdShape::Plain; 2], steps);
+    let history = driver.drive(&Arm { name: "probe", plan }, true).await;
+    for seen in history.calls() {
+        unusable(driver, &seen).map_or(Ok(()), Err)?;
+    }
+    Ok(Capability::ALL.map(|capability| confirm(driver, capability, &history)).into())
+}
+
+fn lacks_admin_key(reach: &Reach) -> bool {
+    matches!(reach, Reach::Attached(attached) if attached.admin_key.is_none())
+}
+
+fn unusable(driver: &Driver, seen: &Seen<'_>) -> Option<ProbeError> {
+    let base = driver.client.base(seen.call.replica).to_owned();
+    match (&seen.call.op, seen.outcome?) {
+        (_, Outcome::Answered { .. }) => None,
+        (_, Outcome::Indeterminate { why }) => {
+            Some(ProbeError::NotAGateway { base, why: why.clone() })
+        }
+        (Op::Admin(_), Outcome::Refused { status, refusal, message, .. })
+            if matches!(refusal, Refusal::Unauthenticated | Refusal::ModelDenied) =>
+        {
+            Some(ProbeError::AdminKeyRefused { base, status: *status, message: message.clone() })
+        }
+        (Op::Admin(admin), Outcome::Refused { status, message, .. }) => {
+            Some(ProbeError::CallRefused {
+                base,
+                call: format!("{admin:?}"),
+                status: *status,
+                message: message.clone(),
+            })
+        }
+        (Op::Chat(_), outcome @ Outcome::Refused { .. }) => Some(ProbeError::NotServed {
+            base,
+            model: driver.aliases.first().cloned().unwrap_or_default(),
+            outcome: outcome.to_string(),
+        }),
+    }
+}
+
+fn confirm(driver: &Driver, capability: Capability, history: &History) -> Probed {
+    let count = |wanted: fn(&Event) -> bool| {
+        history.entries.iter().filter(|entry| wanted(&entry.event)).count()
+    };
+    let (seen, what) = match capability {
+        Capability::VirtualKeys => (1, "a key was issued, used and deleted"),
+        Capability::Teams => (1, "a team was created and deleted"),
+        Capability::Users => (1, "a user was created and deleted"),
+        Capability::Replicas => (
+            usize::from(driver.manifest.replicas.saturating_sub(1)),
+            "each replica served a prompt",
+        ),
+        Capability::RedisWire => {
+            (count(|event| matches!(event, Event::Redis { .. })), "commands that name our ids")
+        }
+        Capability::PostgresWire => {
+            (count(|event| matches!(event, Event::Sql { .. })), "statements that name our ids")
+        }
+        Capability::Logs => {
+            (count(|event| matches!(event, Event::Log { .. })), "lines about our requests")
+        }
+        Capability::MockUpstream => (
+            count(|event| matches!(event, Event::Attempt { call: Some(_), .. })),
+            "our prompts in its ledger",
+        ),
+    };
+    if seen == 0 {
+        return missing(capability);
+    }
+    Probed { capability, confirmed: true, note: what.to_owned() }
+}
+
+fn missing(capability: Capability) -> Probed {
+    let note = format!("not seen; it takes {}", capability.how_to_have_it());
+    Probed { capability, confirmed: false, note }
+}

@@ -1,0 +1,478 @@
+//! Reaches a target: finds its stores, starts its replicas behind store proxies, or attaches to what
+//! runs already; then probes what it can do and lets us see.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{sync::mpsc, task::JoinHandle};
+
+use super::{
+    collect::{Collector, Note, WireCounts},
+    drive::Driver,
+    join::Prefixes,
+    probe::{self, ProbeError},
+};
+use crate::{
+    adapters::{self, Adapter},
+    capability::{Capability, Probed},
+    client::Client,
+    clock::Clock,
+    history::Manifest,
+    observers::upstream::{Upstream, UpstreamError},
+    op::Replica,
+    target::{
+        Attached, Binary, Bounds, Database, LaunchError, Launched, LogSink, Managed, MissingBinary,
+        Reach, ReplicaRequest, Secret, StoreError, StoreRequest, Stores, TargetDescription,
+        binaries::start_mock_provider,
+    },
+    wire::{proxy::StoreProxy, record::StoreKind},
+};
+
+/// Observations that may wait for the collector. What does not fit is counted as lost.
+const QUEUE: usize = 65_536;
+
+/// How long a store may take to answer.
+const STORE_PATIENCE: Duration = Duration::from_secs(30);
+
+/// What is asked for.
+#[derive(Clone, Debug)]
+pub struct ReachRequest {
+    /// The run's number, which every id of the run carries.
+    pub run: u32,
+    /// Which target.
+    pub description: TargetDescription,
+    /// Arguments for every replica, after the described ones.
+    pub args: Vec<String>,
+    /// `--redis-url` or its variable.
+    pub redis_url: Option<Secret>,
+    /// `--postgres-url` or its variable.
+    pub postgres_url: Option<Secret>,
+    /// The `PATH` that programs are looked for on.
+    pub search_path: Option<std::ffi::OsString>,
+    /// This program: our other binaries are next to it.
+    pub program: PathBuf,
+}
+
+/// Why a target cannot be used.
+///
+/// Messages are lowercase fragments, made to follow "cannot use the target: ".
+#[derive(Debug, thiserror::Error)]
+pub enum ReachError {
+    /// A store could not be set up.
+    #[error("its stores cannot be set up")]
+    Store(#[from] StoreError),
+    /// A process could not be started.
+    #[error("it cannot be started")]
+    Launch(#[from] LaunchError),
+    /// One of our own binaries is missing.
+    #[error("a program that it needs is missing")]
+    Binary(#[from] MissingBinary),
+    /// The mock provider cannot be read.
+    #[error("its provider cannot be watched")]
+    Upstream(#[from] UpstreamError),
+    /// The probe found it unusable.
+    #[error("it was probed and does not work")]
+    Probe(#[from] ProbeError),
+    /// The system refused us something.
+    #[error("cannot {doing}")]
+    System {
+        /// What we were about to do.
+        doing: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// No HTTP client could be made.
+    #[error("cannot make an HTTP client")]
+    Http(#[source] reqwest::Error),
+    /// No adapter has this name.
+    #[error("there is no adapter `{0}`")]
+    NoAdapter(String),
+}
+
+/// A target that was reached.
+pub struct Reached {
+    /// Drives plans against it.
+    pub driver: Arc<Driver>,
+    /// What it can do, and lets us see.
+    pub probed: Vec<Probed>,
+    /// What it is made of, and why.
+    pub made_of: MadeOf,
+    parts: Parts,
+}
+
+/// What a target is made of.
+#[derive(Clone, Debug, Default)]
+pub struct MadeOf {
+    /// Its stores: kind, version, way, notes.
+    pub stores: Vec<StoreFact>,
+    /// The address of every replica.
+    pub replicas: Vec<String>,
+    /// The mock provider.
+    pub upstream: Option<String>,
+    /// The folder of its logs and configurations, while it runs.
+    pub folder: Option<PathBuf>,
+}
+
+/// One store of a target.
+#[derive(Clone, Debug)]
+pub struct StoreFact {
+    /// Which store.
+    pub kind: StoreKind,
+    /// What it says it is.
+    pub version: String,
+    /// Whether its URL was given.
+    pub given: bool,
+    /// Why earlier ways were not taken.
+    pub notes: Vec<String>,
+}
+
+/// What has to be stopped, in this order.
+#[derive(Default)]
+struct Parts {
+    replicas: Vec<Launched>,
+    proxies: Vec<StoreProxy>,
+    upstream: Option<Launched>,
+    database: Vec<Database>,
+    stores: Option<Stores>,
+    collector: Option<JoinHandle<()>>,
+    folder: Option<tempfile::TempDir>,
+}
+
+/// Where observers put what they see.
+struct Channels {
+    notes: mpsc::Sender<Note>,
+    wire: mpsc::Sender<crate::wire::record::WireEvent>,
+    lines: mpsc::Sender<crate::target::LogLine>,
+}
+
+impl Reached {
+    /// Reaches and probes a target. What was started is stopped again when a later part fails.
+    ///
+    /// # Errors
+    ///
+    /// When a part cannot be set up, or the probe finds that the target does not work.
+    pub async fn reach(request: ReachRequest) -> Result<Reached, ReachError> {
+        let mut parts = Parts::default();
+        match reach(request, &mut parts).await {
+            Ok((driver, probed, made_of)) => Ok(Reached { driver, probed, made_of, parts }),
+            Err(error) => {
+                parts.stop().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Whether a probe confirmed a capability.
+    pub fn has(&self, capability: Capability) -> bool {
+        self.probed.iter().any(|probed| probed.capability == capability && probed.confirmed)
+    }
+
+    /// What became of all wire events so far.
+    pub async fn wire_counts(&self) -> WireCounts {
+        let (reply, counts) = tokio::sync::oneshot::channel();
+        drop(self.driver.notes.send(Note::Count(reply)).await);
+        counts.await.unwrap_or_default()
+    }
+
+    /// Events that the store proxies saw and that found no room on the way to the collector.
+    pub fn lost(&self) -> u64 {
+        let wire: u64 = self.parts.proxies.iter().map(StoreProxy::lost).sum();
+        let lines: u64 = self.parts.replicas.iter().map(Launched::lost_lines).sum();
+        wire + lines
+    }
+
+    /// The replica that ended by itself, if one did, and what it printed last.
+    pub fn ended(&mut self) -> Option<(Replica, String)> {
+        (0_u8..).zip(&mut self.parts.replicas).find_map(|(number, replica)| {
+            let status = replica.exited()?;
+            Some((Replica(number), format!("{status}; {}", replica.last_words().join(" | "))))
+        })
+    }
+
+    /// Stops everything that was started.
+    pub async fn stop(self) {
+        let Reached { driver, parts, .. } = self;
+        drop(driver);
+        parts.stop().await;
+    }
+}
+
+impl Parts {
+    async fn stop(self) {
+        let Parts { replicas, proxies, upstream, database, stores, collector, folder } = self;
+        futures::future::join_all(replicas.into_iter().map(Launched::stop)).await;
+        futures::future::join_all(proxies.into_iter().map(StoreProxy::stop)).await;
+        if let Some(upstream) = upstream {
+            upstream.stop().await;
+        }
+        if let Some(stores) = stores {
+            for database in database {
+                // A database that cannot be dropped goes with its server, or is told by `stop`.
+                drop(stores.drop_database(database).await);
+            }
+            if let Err(error) = stores.stop().await {
+                tracing_of_last_resort(&error);
+            }
+        }
+        if let Some(collector) = collector {
+            collector.abort();
+        }
+        drop(folder);
+    }
+}
+
+/// Stopping has nobody to report to but the person at the terminal.
+#[expect(clippy::print_stderr, reason = "there is no report to write this into any more")]
+fn tracing_of_last_resort(error: &StoreError) {
+    eprintln!("warning: something was left behind: {error}");
+}
+
+async fn reach(
+    request: ReachRequest,
+    parts: &mut Parts,
+) -> Result<(Arc<Driver>, Vec<Probed>, MadeOf), ReachError> {
+    let name = &request.description.adapter;
+    let adapter = adapters::named(name).ok_or_else(|| ReachError::NoAdapter(name.clone()))?;
+    let clock = Clock::start();
+    let prefixes = Prefixes::of_run(request.run);
+    let (notes, note_receiver) = mpsc::channel(QUEUE);
+    let (wire, wire_receiver) = mpsc::channel(QUEUE);
+    let (lines, line_receiver) = mpsc::channel(QUEUE);
+    let collector = Collector::new(adapter, prefixes.clone());
+    parts.collector =
+        Some(tokio::spawn(collector.run(note_receiver, wire_receiver, line_receiver)));
+    let channels = Channels { notes, wire, lines };
+    let reaching = Reaching { request: &request, adapter, clock, channels };
+    let (client, made_of, topology) = match &request.description.reach {
+        Reach::Managed(managed) => reaching.managed(managed, parts).await?,
+        Reach::Attached(attached) => reaching.attached(attached)?,
+    };
+    let bounds = &request.description.bounds;
+    let manifest = manifest(adapter, bounds, topology.0, topology.1);
+    let upstream = match &made_of.upstream {
+        Some(base) => Some(Upstream::watch(base, clock, reaching.channels.notes.clone()).await?),
+        None => None,
+    };
+    let logs = matches!(request.description.reach, Reach::Managed(_));
+    let driver = Arc::new(Driver::new(
+        client,
+        adapter,
+        manifest,
+        request.description.models.clone(),
+        clock,
+        prefixes,
+        reaching.channels.notes.clone(),
+        upstream,
+        logs,
+    ));
+    let probed = probe::probe(&driver, &request.description).await?;
+    Ok((driver, probed, made_of))
+}
+
+/// The adapter's manifest, with what the description says otherwise.
+fn manifest(adapter: &dyn Adapter, bounds: &Bounds, replicas: u8, workers: u8) -> Manifest {
+    let ttl = bounds.auth_cache_ttl.unwrap_or(adapter.default_ttl());
+    let mut manifest = adapter.manifest(ttl, replicas, workers);
+    if let Some(propagation) = bounds.propagation {
+        manifest.staleness_ms = u64::try_from(propagation.as_millis()).unwrap_or(u64::MAX);
+    }
+    manifest
+}
+
+struct Reaching<'a> {
+    request: &'a ReachRequest,
+    adapter: &'static dyn Adapter,
+    clock: Clock,
+    channels: Channels,
+}
+
+impl Reaching<'_> {
+    async fn managed(
+        &self,
+        managed: &Managed,
+        parts: &mut Parts,
+    ) -> Result<(Client, MadeOf, (u8, u8)), ReachError> {
+        let folder = tempfile::Builder::new()
+            .prefix("gauntlet-stack-")
+            .tempdir()
+            .map_err(|source| ReachError::System { doing: "make a folder", source })?;
+        let path = folder.path().to_owned();
+        parts.folder = Some(folder);
+        let stores = crate::target::stores::find(&StoreRequest {
+            run: format!("{:06x}", self.request.run),
+            redis: managed.topology.redis,
+            redis_url: self.request.redis_url.clone(),
+            postgres_url: self.request.postgres_url.clone(),
+            search_path: self.request.search_path.clone(),
+            patience: STORE_PATIENCE,
+        })
+        .await?;
+        let stores = parts.stores.insert(stores);
+        let mock = Binary::MockProvider.beside(&self.request.program)?;
+        let mock = parts.upstream.insert(start_mock_provider(&mock, &path).await?);
+        let upstream = format!("http://{}", mock.address());
+        let master_key = managed.master_key.clone().unwrap_or_else(|| master_key(self.request.run));
+        let setup = Setup { managed, master_key: &master_key, upstream: &upstream, path: &path };
+        let database = self.database(&setup, stores, &mut parts.database).await?;
+        stores.empty_redis().await?;
+        for replica in managed.topology.each_replica() {
+            let launched =
+                self.replica(&setup, replica, stores, &database, &mut parts.proxies).await?;
+            parts.replicas.push(launched);
+        }
+        let bases: Vec<_> =
+            parts.replicas.iter().map(|replica| format!("http://{}", replica.address())).collect();
+        let mut made_of = made_of(stores);
+        made_of.replicas.clone_from(&bases);
+        made_of.upstream = Some(upstream);
+        made_of.folder = Some(path);
+        let client = Client::new(bases, master_key.expose().to_owned(), self.adapter)
+            .map_err(ReachError::Http)?;
+        let topology = managed.topology;
+        Ok((client, made_of, (topology.replicas.get(), topology.workers.get())))
+    }
+
+    /// A database of the stack's own, cloned from a template that was migrated once.
+    async fn database(
+        &self,
+        setup: &Setup<'_>,
+        stores: &Stores,
+        made: &mut Vec<Database>,
+    ) -> Result<Database, ReachError> {
+        let managed = setup.managed;
+        if managed.migrations.is_none() && managed.prepare.is_empty() {
+            let fresh = stores.fresh_database(None).await?;
+            made.push(fresh.clone());
+            return Ok(fresh);
+        }
+        let template = match &managed.migrations {
+            Some(folder) => stores.migrated_template(folder).await?,
+            None => stores.fresh_database(None).await?,
+        };
+        made.push(template.clone());
+        let redis = stores.redis.as_ref().map(|found| &found.address);
+        setup.replica(Replica(0), redis, &template.address, &self.request.args).prepare().await?;
+        let fresh = stores.fresh_database(Some(&template.name)).await?;
+        made.push(fresh.clone());
+        Ok(fresh)
+    }
+
+    async fn replica(
+        &self,
+        setup: &Setup<'_>,
+        replica: Replica,
+        stores: &Stores,
+        database: &Database,
+        proxies: &mut Vec<StoreProxy>,
+    ) -> Result<Launched, ReachError> {
+        let system = |doing| move |source| ReachError::System { doing, source };
+        let behind = database.address.socket_addr().await.map_err(system("find Postgres"))?;
+        let proxy = self.proxy(StoreKind::Postgres, replica, behind).await?;
+        let postgres = database.address.through(proxy.addr());
+        proxies.push(proxy);
+        let redis = match &stores.redis {
+            None => None,
+            Some(found) => {
+                let behind = found.address.socket_addr().await.map_err(system("find Redis"))?;
+                let proxy = self.proxy(StoreKind::Redis, replica, behind).await?;
+                let through = found.address.through(proxy.addr());
+                proxies.push(proxy);
+                Some(through)
+            }
+        };
+        let sink = LogSink { replica, clock: self.clock, lines: self.channels.lines.clone() };
+        let request = setup.replica(replica, redis.as_ref(), &postgres, &self.request.args);
+        Ok(request.launch(Some(sink)).await?)
+    }
+
+    async fn proxy(
+        &self,
+        kind: StoreKind,
+        replica: Replica,
+        behind: std::net::SocketAddr,
+    ) -> Result<StoreProxy, ReachError> {
+        StoreProxy::start(kind, replica.0, behind, self.clock, self.channels.wire.clone())
+            .await
+            .map_err(|source| ReachError::System { doing: "start a store proxy", source })
+    }
+
+    fn attached(&self, attached: &Attached) -> Result<(Client, MadeOf, (u8, u8)), ReachError> {
+        let bases: Vec<_> = attached
+            .replicas
+            .iter()
+            .map(|url| url.as_str().trim_end_matches('/').to_owned())
+            .collect();
+        let key = attached.admin_key.as_ref().map(|key| key.expose().to_owned());
+        let client = Client::new(bases.clone(), key.unwrap_or_default(), self.adapter)
+            .map_err(ReachError::Http)?;
+        let upstream = attached.mock_url.as_ref();
+        let made_of = MadeOf {
+            replicas: bases,
+            upstream: upstream.map(|url| url.as_str().trim_end_matches('/').to_owned()),
+            ..MadeOf::default()
+        };
+        let topology = attached.topology();
+        Ok((client, made_of, (topology.replicas.get(), topology.workers.get())))
+    }
+}
+
+/// What every replica of a stack is started with.
+struct Setup<'a> {
+    managed: &'a Managed,
+    master_key: &'a Secret,
+    upstream: &'a str,
+    path: &'a Path,
+}
+
+impl<'a> Setup<'a> {
+    fn replica(
+        &self,
+        replica: Replica,
+        redis: Option<&'a crate::target::stores::RedisAddress>,
+        postgres: &'a crate::target::stores::PostgresAddress,
+        args: &'a [String],
+    ) -> ReplicaRequest<'a> {
+        static NONE: BTreeMap<String, String> = BTreeMap::new();
+        ReplicaRequest {
+            managed: self.managed,
+            replica,
+            workers: self.managed.topology.workers,
+            redis,
+            postgres,
+            upstream_url: self.upstream,
+            master_key: self.master_key,
+            config: None,
+            args,
+            env: &NONE,
+            port: None,
+            folder: self.path,
+        }
+    }
+}
+
+/// A key for a gateway that lives no longer than the run. It guards nothing but loopback ports.
+fn master_key(run: u32) -> Secret {
+    Secret::new(format!("sk-gauntlet-{run:06x}"))
+}
+
+fn made_of(stores: &Stores) -> MadeOf {
+    let given = |way| way == crate::target::stores::Way::Given;
+    let postgres = StoreFact {
+        kind: StoreKind::Postgres,
+        version: stores.postgres.version.clone(),
+        given: given(stores.postgres.way),
+        notes: stores.postgres.notes.clone(),
+    };
+    let redis = stores.redis.as_ref().map(|found| StoreFact {
+        kind: StoreKind::Redis,
+        version: found.version.clone(),
+        given: given(found.way),
+        notes: found.notes.clone(),
+    });
+    MadeOf { stores: redis.into_iter().chain([postgres]).collect(), ..MadeOf::default() }
+}

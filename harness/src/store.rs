@@ -1,0 +1,307 @@
+//! `runs/<id>/`: seed, target, plans, histories, verdicts.
+//!
+//! ```text
+//! runs/1763625600-reference-42/
+//!   run.json                         seed, target, what was asked for
+//!   cases/<check>/<case>.json        the plan and history of each arm, and the verdict
+//!   shrunk/<check>.json              the smallest failing plan, driven once more
+//!   report.json                      the report, from which every format is made
+//! ```
+//!
+//! Each case is written as it is judged, so that a run which is stopped has kept what it had done.
+
+use std::{
+    fs,
+    io::{self, BufWriter, Write},
+    path::{Path, PathBuf},
+};
+
+use reports::schema::RunReport;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::{
+    history::{HISTORY_VERSION, History},
+    verdict::Verdict,
+};
+
+/// Why a run cannot be kept, or read again.
+///
+/// Messages are lowercase fragments, made to follow "gauntlet: ".
+#[derive(Debug, thiserror::Error)]
+pub enum RunStoreError {
+    /// The file system would not take it.
+    #[error("cannot keep the run: writing {} failed; free space there or name another folder with --out", path.display())]
+    Unwritable {
+        /// Which file or folder.
+        path: PathBuf,
+        /// What the file system said.
+        source: io::Error,
+    },
+    /// It is not there.
+    #[error("cannot read the run: {} cannot be read", path.display())]
+    Unreadable {
+        /// Which file or folder.
+        path: PathBuf,
+        /// What the file system said.
+        source: io::Error,
+    },
+    /// It is not what a run consists of.
+    #[error("cannot read the run: {} is not what gauntlet writes there", path.display())]
+    Malformed {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
+    /// It was written by a later version.
+    #[error(
+        "cannot read the run: {} has histories of version {found}, and this gauntlet reads up to {HISTORY_VERSION}; use a newer one",
+        path.display()
+    )]
+    TooNew {
+        /// Which file.
+        path: PathBuf,
+        /// Its version.
+        found: u32,
+    },
+}
+
+/// What a run was asked to do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunFacts {
+    /// The run's id, which is the name of its folder.
+    pub id: String,
+    /// The number from which every plan follows.
+    pub seed: u64,
+    /// When it began, in seconds since the Unix epoch.
+    pub started: u64,
+    /// Which target, as it was named.
+    pub target: String,
+    /// Cases per check.
+    pub cases: u32,
+    /// The version of gauntlet.
+    pub tool: String,
+}
+
+/// A case, as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredCase {
+    /// Which check.
+    pub check: String,
+    /// Which case of it.
+    pub case: u32,
+    /// What was concluded when it was driven.
+    pub verdict: Verdict,
+    /// One history per arm; each holds its plan.
+    pub histories: Vec<History>,
+}
+
+/// The folder of one run.
+#[derive(Clone, Debug)]
+pub struct RunFolder {
+    path: PathBuf,
+}
+
+impl RunFolder {
+    /// Confirms that runs can be kept below `runs`, before any is driven.
+    ///
+    /// # Errors
+    ///
+    /// When nothing can be written there.
+    pub fn can_be_made(runs: &Path) -> Result<(), RunStoreError> {
+        let unwritable = |source| RunStoreError::Unwritable { path: runs.to_owned(), source };
+        fs::create_dir_all(runs).map_err(unwritable)?;
+        let mut file = tempfile::NamedTempFile::new_in(runs).map_err(unwritable)?;
+        // Room for a small case: a full disk takes the name of a file, but not what it holds.
+        file.write_all(&[0; 64 * 1024]).and_then(|()| file.as_file().sync_all()).map_err(unwritable)
+    }
+
+    /// Makes the folder of a new run below `runs`.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be made or written to.
+    pub fn create(runs: &Path, facts: &RunFacts) -> Result<RunFolder, RunStoreError> {
+        let path = runs.join(&facts.id);
+        fs::create_dir_all(&path)
+            .map_err(|source| RunStoreError::Unwritable { path: path.clone(), source })?;
+        let folder = RunFolder { path };
+        folder.write("run.json", facts)?;
+        Ok(folder)
+    }
+
+    /// The folder of a run that was kept.
+    ///
+    /// # Errors
+    ///
+    /// When it does not hold a run.
+    pub fn open(path: &Path) -> Result<(RunFolder, RunFacts), RunStoreError> {
+        let folder = RunFolder { path: path.to_owned() };
+        let facts = folder.read(&folder.path.join("run.json"))?;
+        Ok((folder, facts))
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Keeps a case.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written.
+    pub fn keep_case(&self, case: &StoredCase) -> Result<(), RunStoreError> {
+        self.write(&format!("cases/{}/{:04}.json", case.check, case.case), case)
+    }
+
+    /// Keeps the smallest failing case of a check.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written.
+    pub fn keep_shrunk(&self, case: &StoredCase) -> Result<(), RunStoreError> {
+        self.write(&format!("shrunk/{}.json", case.check), case)
+    }
+
+    /// Keeps the report.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written.
+    pub fn keep_report(&self, report: &RunReport) -> Result<(), RunStoreError> {
+        self.write("report.json", report)
+    }
+
+    /// The report.
+    ///
+    /// # Errors
+    ///
+    /// When there is none, or it cannot be read.
+    pub fn report(&self) -> Result<RunReport, RunStoreError> {
+        self.read(&self.path.join("report.json"))
+    }
+
+    /// Every case that was kept, check by check.
+    ///
+    /// # Errors
+    ///
+    /// When one cannot be read.
+    pub fn cases(&self) -> Result<Vec<StoredCase>, RunStoreError> {
+        let mut cases = Vec::new();
+        for check in self.listed(&self.path.join("cases"))? {
+            for file in self.listed(&check)? {
+                cases.push(self.case(&file)?);
+            }
+        }
+        Ok(cases)
+    }
+
+    /// The smallest failing case of every check that failed.
+    ///
+    /// # Errors
+    ///
+    /// When one cannot be read.
+    pub fn shrunk(&self) -> Result<Vec<StoredCase>, RunStoreError> {
+        self.listed(&self.path.join("shrunk"))?.iter().map(|file| self.case(file)).collect()
+    }
+
+    fn case(&self, file: &Path) -> Result<StoredCase, RunStoreError> {
+        let case: StoredCase = self.read(file)?;
+        match case.histories.iter().map(|history| history.version).max() {
+            Some(found) if found > HISTORY_VERSION => {
+                Err(RunStoreError::TooNew { path: file.to_owned(), found })
+            }
+            Some(_) | None => Ok(case),
+        }
+    }
+
+    /// The entries of a folder in the order of their names; none where it does not exist.
+    fn listed(&self, folder: &Path) -> Result<Vec<PathBuf>, RunStoreError> {
+        let unreadable = |source| RunStoreError::Unreadable { path: folder.to_owned(), source };
+        let entries = match fs::read_dir(folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(unreadable(error)),
+        };
+        let mut paths = Vec::new();
+        for entry in entries {
+            paths.push(entry.map_err(unreadable)?.path());
+        }
+        paths.sort();
+        Ok(paths)
+    }
+
+    fn read<T: DeserializeOwned>(&self, path: &Path) -> Result<T, RunStoreError> {
+        let text = fs::read(path)
+            .map_err(|source| RunStoreError::Unreadable { path: path.to_owned(), source })?;
+        serde_json::from_slice(&text)
+            .map_err(|source| RunStoreError::Malformed { path: path.to_owned(), source })
+    }
+
+    fn write(&self, name: &str, value: &impl Serialize) -> Result<(), RunStoreError> {
+        let path = self.path.join(name);
+        let unwritable = |source| RunStoreError::Unwritable { path: path.clone(), source };
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder).map_err(unwritable)?;
+        }
+        // Written aside and moved into place: a file that is there is whole.
+        let aside = path.with_extension("json.part");
+        let mut file = BufWriter::new(fs::File::create(&aside).map_err(unwritable)?);
+        serde_json::to_writer(&mut file, value)
+            .map_err(io::Error::from)
+            .and_then(|()| file.write_all(b"\n"))
+            .and_then(|()| file.flush())
+            .map_err(unwritable)?;
+        fs::rename(&aside, &path).map_err(unwritable)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::hand::Hand;
+
+    fn facts() -> RunFacts {
+        RunFacts {
+            id: "1-reference-7".to_owned(),
+            seed: 7,
+            started: 1,
+            target: "reference".to_owned(),
+            cases: 1,
+            tool: "0.1.0".to_owned(),
+        }
+    }
+
+    #[test]
+    fn what_was_kept_is_read_again() {
+        let runs = tempfile::tempdir().unwrap();
+        let folder = RunFolder::create(runs.path(), &facts()).unwrap();
+        let case = StoredCase {
+            check: "codec.key-spaces-disjoint".to_owned(),
+            case: 3,
+            verdict: Verdict::Pass,
+            histories: vec![Hand::new().answered(1, 0).done()],
+        };
+        folder.keep_case(&case).unwrap();
+        let (again, found) = RunFolder::open(folder.path()).unwrap();
+        assert_eq!(found, facts());
+        assert_eq!(again.cases().unwrap(), [case]);
+        assert_eq!(again.shrunk().unwrap(), []);
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_written_is_named() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let error = RunFolder::create(file.path(), &facts()).unwrap_err().to_string();
+        assert!(error.starts_with("cannot keep the run: writing "), "{error}");
+        assert!(error.contains("--out"), "{error}");
+    }
+
+    #[test]
+    fn a_folder_without_a_run_is_no_run() {
+        let empty = tempfile::tempdir().unwrap();
+        let error = RunFolder::open(empty.path()).unwrap_err().to_string();
+        assert!(error.contains("run.json"), "{error}");
+    }
+}
