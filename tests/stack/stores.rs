@@ -1,0 +1,162 @@
+//! The stores that a run finds for itself, on real servers.
+
+use std::{fs, time::Duration};
+
+use harness::target::{
+    Secret, StoreError, StoreRequest,
+    stores::{self, Way},
+};
+use sqlx::{Connection, PgConnection};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+#[tokio::test]
+async fn local_stores_answer_and_leave_nothing_behind() {
+    let stores = stores::find(&request()).await.unwrap();
+    let redis = stores.redis.as_ref().unwrap();
+    assert_eq!((redis.way, stores.postgres.way), (Way::Local, Way::Local));
+    assert!(redis.notes.iter().any(|note| note.contains("--redis-url")), "{:?}", redis.notes);
+
+    let redis = redis.address.socket_addr().await.unwrap();
+    let postgres = stores.postgres.address.socket_addr().await.unwrap();
+    assert_eq!(tell_redis(redis, "PING").await, "+PONG\r\n");
+    stores.stop().await.unwrap();
+    for address in [redis, postgres] {
+        assert!(tokio::net::TcpStream::connect(address).await.is_err(), "{address} still answers");
+    }
+}
+
+#[tokio::test]
+async fn dropped_stores_leave_nothing_behind() {
+    let stores = stores::find(&request()).await.unwrap();
+    let redis = stores.redis.as_ref().unwrap().address.socket_addr().await.unwrap();
+    let postgres = stores.postgres.address.socket_addr().await.unwrap();
+    drop(stores);
+    for address in [redis, postgres] {
+        assert!(tokio::net::TcpStream::connect(address).await.is_err(), "{address} still answers");
+    }
+}
+
+#[tokio::test]
+async fn a_fresh_database_is_a_copy_of_the_migrated_template() {
+    let stores = stores::find(&StoreRequest { redis: false, ..request() }).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(
+        folder.path().join("2.sql"),
+        "INSERT INTO teams VALUES (1); INSERT INTO teams VALUES (2);",
+    )
+    .unwrap();
+    fs::write(folder.path().join("1.sql"), "CREATE TABLE teams (id int);").unwrap();
+    let template = stores.migrated_template(folder.path()).await.unwrap();
+    for _ in 0..2 {
+        let one = stores.fresh_database(Some(&template.name)).await.unwrap();
+        assert_eq!(teams(one.address.url()).await, 2);
+        stores.drop_database(one).await.unwrap();
+    }
+    stores.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_migration_that_fails_is_named() {
+    let stores = stores::find(&StoreRequest { redis: false, ..request() }).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("1_broken.sql"), "CREATE TABLE").unwrap();
+    let error = stores.migrated_template(folder.path()).await.unwrap_err();
+    assert!(error.to_string().ends_with("1_broken.sql"), "{error}");
+    stores.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn only_a_redis_of_ours_is_emptied() {
+    let ours = stores::find(&request()).await.unwrap();
+    let address = &ours.redis.as_ref().unwrap().address;
+    let socket = address.socket_addr().await.unwrap();
+    let given = StoreRequest {
+        redis_url: Some(address.url()),
+        postgres_url: Some(ours.postgres.address.url()),
+        ..request()
+    };
+    let theirs = stores::find(&given).await.unwrap();
+    tell_redis(socket, "SET a b").await;
+    theirs.empty_redis().await.unwrap();
+    assert_eq!(tell_redis(socket, "DBSIZE").await, ":1\r\n");
+    ours.empty_redis().await.unwrap();
+    assert_eq!(tell_redis(socket, "DBSIZE").await, ":0\r\n");
+    drop(theirs);
+    ours.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn databases_made_on_a_given_postgres_are_dropped_in_either_way() {
+    let ours = stores::find(&StoreRequest { redis: false, ..request() }).await.unwrap();
+    let url = ours.postgres.address.url();
+    let given = StoreRequest {
+        redis: false,
+        postgres_url: Some(url.clone()),
+        run: "Given-1".to_owned(),
+        ..request()
+    };
+    for stopped in [true, false] {
+        let theirs = stores::find(&given).await.unwrap();
+        assert_eq!(theirs.postgres.way, Way::Given);
+        let made = theirs.fresh_database(None).await.unwrap();
+        assert_eq!(made.name, "gauntlet_given_1_0");
+        assert_eq!(databases(url.clone()).await, 1);
+        match stopped {
+            true => theirs.stop().await.unwrap(),
+            false => drop(theirs),
+        }
+        assert_eq!(databases(url.clone()).await, 0);
+    }
+    ours.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_given_store_of_the_other_kind_is_refused() {
+    let ours = stores::find(&request()).await.unwrap();
+    let redis = ours.redis.as_ref().unwrap().address.socket_addr().await.unwrap();
+    let postgres = ours.postgres.address.socket_addr().await.unwrap();
+    let swapped = StoreRequest {
+        redis_url: Some(Secret::new(format!("redis://{postgres}"))),
+        postgres_url: Some(Secret::new(format!("postgres://gauntlet@{redis}/x"))),
+        patience: Duration::from_secs(3),
+        ..request()
+    };
+    let error = stores::find(&swapped).await.unwrap_err();
+    assert!(matches!(error, StoreError::NoAnswer { .. } | StoreError::Late { .. }), "{error}");
+    ours.stop().await.unwrap();
+}
+
+fn request() -> StoreRequest {
+    StoreRequest {
+        run: "stores".to_owned(),
+        redis: true,
+        redis_url: None,
+        postgres_url: None,
+        search_path: std::env::var_os("PATH"),
+        patience: Duration::from_secs(60),
+    }
+}
+
+/// What Redis answers to one command.
+async fn tell_redis(address: std::net::SocketAddr, command: &str) -> String {
+    let mut socket = tokio::net::TcpStream::connect(address).await.unwrap();
+    socket.write_all(format!("{command}\r\n").as_bytes()).await.unwrap();
+    let mut answer = [0; 64];
+    let length = socket.read(&mut answer).await.unwrap();
+    String::from_utf8_lossy(&answer[..length]).into_owned()
+}
+
+async fn teams(url: Secret) -> i64 {
+    count(url, "SELECT count(*) FROM teams").await
+}
+
+async fn databases(url: Secret) -> i64 {
+    count(url, "SELECT count(*) FROM pg_database WHERE datname LIKE 'gauntlet_given%'").await
+}
+
+async fn count(url: Secret, question: &'static str) -> i64 {
+    let mut connection = PgConnection::connect(url.expose()).await.unwrap();
+    let counted = sqlx::query_scalar(question).fetch_one(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+    counted
+}
