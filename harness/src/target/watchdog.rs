@@ -94,5 +94,7 @@ mod tests {
         assert!(group.try_wait().unwrap().is_none());
         drop(watchdog.shell.stdin.take());
         assert!(!group.wait().unwrap().success());
+        // Its last act takes whatever the leader left behind.
+        watchdog.shell.wait().unwrap();
     }
 }

@@ -141,10 +141,12 @@ pub(super) async fn postgres(
 }
 
 /// Private, quick, and durable no longer than the run.
-const SETTINGS: [&str; 10] = [
+const SETTINGS: [&str; 11] = [
     "listen_addresses=127.0.0.1",
     // A socket's path has a length limit that temporary folders may exceed; nobody needs one.
     "unix_socket_directories=",
+    // In its folder, where it is removed even after a SIGKILL.
+    "dynamic_shared_memory_type=mmap",
     "fsync=off",
     "synchronous_commit=off",
     "full_page_writes=off",
