@@ -5,6 +5,7 @@
 //! product declares. An adapter holds no property: what a gateway owes is for the checks to say.
 
 pub mod admin_calls;
+pub mod litellm;
 pub mod reference;
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
@@ -124,7 +125,7 @@ pub trait Adapter: Sync {
 }
 
 /// Every adapter there is.
-pub static ALL: &[&dyn Adapter] = &[&reference::Reference];
+pub static ALL: &[&dyn Adapter] = &[&reference::Reference, &litellm::LiteLlm];
 
 /// The adapter of this name.
 pub fn named(name: &str) -> Option<&'static dyn Adapter> {
