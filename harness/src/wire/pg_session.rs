@@ -775,15 +775,341 @@ fn password(text: &[u8]) -> Option<(&[u8], &[u8])> {
         let after_word = from + at + WORD.len();
         let gap = text[after_word..].iter().take_while(|it| it.is_ascii_whitespace()).count();
         let begins = after_word + gap;
-        let literal = match &text[begins..] {
-            [b'E' | b'e', literal @ ..] => literal,
-            literal => literal,
-        };
-        if let Some(quote @ (b'\'' | b'$')) = literal.first() {
-            let length =
-                literal[1..].iter().position(|it| it == quote).map_or(literal.len(), |it| it + 2);
-            return Some((&text[..begins], &literal[length..]));
+        if let Some(length) = literal(&text[begins..]) {
+            return Some((&text[..begins], &text[begins + length..]));
         }
         from = after_word;
+    }
+}
+
+/// How long the literal is with which a text begins; all of the text if it does not end.
+fn literal(text: &[u8]) -> Option<usize> {
+    let (begins, escapes) = match text {
+        [b'E' | b'e', b'\'', ..] => (2, true),
+        [b'\'', ..] => (1, false),
+        [b'$', rest @ ..] => {
+            let tag = &text[..rest.iter().position(|it| *it == b'$')? + 2];
+            let body = &text[tag.len()..];
+            let ends = body.windows(tag.len()).position(|it| it == tag);
+            return Some(ends.map_or(text.len(), |at| at + 2 * tag.len()));
+        }
+        _ => return None,
+    };
+    let mut at = begins;
+    loop {
+        match &text[at..] {
+            [] | [_] => return Some(text.len()),
+            [b'\'', b'\'', ..] => at += 2,
+            [b'\'', ..] => return Some(at + 1),
+            [b'\\', _, ..] if escapes => at += 2,
+            _ => at += 1,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::wire::{record::StoreKind, session::Session};
+
+    #[test]
+    fn each_statement_of_a_simple_query_is_told() {
+        let mut session = Conversation::ready();
+        session.asks(&[query("SELECT 1; SELECT 2")]);
+        session.answers(&[row(), done("SELECT 1"), row(), row(), done("SELECT 2"), ready(b'I')]);
+        assert_eq!(
+            session.statements(),
+            [
+                "SELECT 1; SELECT 2 [] -> SELECT 1, 1 rows, Idle",
+                "SELECT 1; SELECT 2 [] -> SELECT 2, 2 rows, Idle"
+            ]
+        );
+    }
+
+    #[test]
+    fn an_execution_is_joined_to_its_text_and_parameters() {
+        let mut session = Conversation::ready();
+        session.asks(&[parse("s", "SELECT $1"), describe("s"), sync()]);
+        session.answers(&[bare(b'1'), types(&[23]), bare(b'n'), ready(b'I')]);
+        session.asks(&[bind("", "s", &7i32.to_be_bytes()), execute(""), sync()]);
+        session.answers(&[bare(b'2'), row(), done("SELECT 1"), ready(b'I')]);
+        assert_eq!(session.statements(), ["SELECT $1 [7] -> SELECT 1, 1 rows, Idle"]);
+    }
+
+    #[test]
+    fn what_the_server_skips_after_an_error_was_not_run() {
+        let mut session = Conversation::ready();
+        session.asks(&[parse("", "one"), bind("", "", b"x"), execute("")]);
+        session.asks(&[parse("", "two"), bind("", "", b"x"), execute(""), sync()]);
+        session.answers(&[bare(b'1'), bare(b'2'), failure("22012"), ready(b'I')]);
+        session.asks(&[query("three")]);
+        session.answers(&[done("SELECT 0"), ready(b'I')]);
+        assert_eq!(
+            session.statements(),
+            ["one [x] -> 22012, 0 rows, Idle", "three [] -> SELECT 0, 0 rows, Idle"]
+        );
+    }
+
+    #[test]
+    fn a_statement_that_could_not_be_parsed_keeps_the_name_free() {
+        let mut session = Conversation::ready();
+        session.asks(&[parse("s", "good"), sync(), parse("s", "bad"), sync()]);
+        session.asks(&[bind("", "s", b"x"), execute(""), sync()]);
+        session.answers(&[bare(b'1'), ready(b'I'), failure("42P05"), ready(b'I')]);
+        session.answers(&[bare(b'2'), done("SELECT 0"), ready(b'I')]);
+        assert_eq!(
+            session.statements(),
+            ["bad [] -> 42P05, 0 rows, Idle", "good [x] -> SELECT 0, 0 rows, Idle"]
+        );
+    }
+
+    #[test]
+    fn a_statement_runs_in_the_state_that_those_before_it_left() {
+        let mut session = Conversation::ready();
+        session.asks(&[query("BEGIN"), query("bad"), query("ROLLBACK")]);
+        session.answers(&[done("BEGIN"), ready(b'T'), failure("42601"), ready(b'E')]);
+        session.answers(&[done("ROLLBACK"), ready(b'I')]);
+        assert_eq!(
+            session.statements(),
+            [
+                "BEGIN [] -> BEGIN, 0 rows, Idle",
+                "bad [] -> 42601, 0 rows, In",
+                "ROLLBACK [] -> ROLLBACK, 0 rows, Failed"
+            ]
+        );
+    }
+
+    #[test]
+    fn copied_bytes_are_counted_and_an_early_sync_is_ignored() {
+        let mut session = Conversation::ready();
+        session.asks(&[parse("", "COPY"), bind("", "", b"x"), execute(""), sync()]);
+        session.answers(&[bare(b'1'), bare(b'2'), message(b'G', b"\0\0\0")]);
+        session.asks(&[message(b'd', b"12345"), message(b'd', b"678"), bare(b'c'), sync()]);
+        session.answers(&[done("COPY 2"), ready(b'I')]);
+        session.asks(&[query("next")]);
+        session.answers(&[done("SELECT 0"), ready(b'I')]);
+        assert_eq!(session.copied(), [8, 0]);
+    }
+
+    #[test]
+    fn what_was_never_answered_is_told_at_the_end() {
+        let mut session = Conversation::ready();
+        session.asks(&[parse("", "lost"), bind("", "", b"x"), execute(""), sync()]);
+        session.session.close(Micros(9), &mut session.seen);
+        assert_eq!(session.statements(), ["lost [x] -> unanswered, 0 rows, Idle"]);
+    }
+
+    #[test]
+    fn an_encrypted_stream_is_unseen() {
+        let mut session = Conversation::default();
+        session.asks(&[[8u32.to_be_bytes(), SSL_REQUEST.to_be_bytes()].concat()]);
+        session.answers(&[b"S".to_vec()]);
+        session.asks(&[vec![0x16; 100]]);
+        session.session.close(Micros(9), &mut session.seen);
+        let bodies: Vec<_> = session.seen.iter().map(|seen| seen.body.clone()).collect();
+        let why = || "encrypted with TLS".to_owned();
+        assert_eq!(
+            bodies,
+            [
+                WireBody::Unseen { bytes: 1, why: why() },
+                WireBody::Unseen { bytes: 101, why: why() }
+            ]
+        );
+    }
+
+    #[test]
+    fn a_server_without_encryption_goes_on_in_the_clear() {
+        let mut session = Conversation::default();
+        session.asks(&[[8u32.to_be_bytes(), SSL_REQUEST.to_be_bytes()].concat()]);
+        session.answers(&[b"N".to_vec()]);
+        session.begin();
+        session.asks(&[query("one")]);
+        session.answers(&[done("SELECT 0"), ready(b'I')]);
+        assert_eq!(session.statements(), ["one [] -> SELECT 0, 0 rows, Idle"]);
+    }
+
+    #[test]
+    fn passwords_are_left_out_however_they_are_quoted() {
+        let set = |literal: &str| sql(format!("ALTER ROLE r PASSWORD {literal} LOGIN").as_bytes());
+        for literal in ["'it''s'", r"E'it\'s'", "$$it's$$", "$a$it's $$ $a$"] {
+            assert_eq!(set(literal), "ALTER ROLE r PASSWORD '[redacted]' LOGIN", "{literal}");
+        }
+        assert_eq!(sql(b"WHERE password = 'x'"), "WHERE password = 'x'");
+        assert_eq!(sql(b"PASSWORD 'never ends"), "PASSWORD '[redacted]'");
+    }
+
+    proptest! {
+        #[test]
+        fn pieces_do_not_matter(
+            picked in proptest::collection::vec((0..12usize, any::<bool>()), 0..30),
+            noise in proptest::collection::vec(any::<u8>(), 0..20),
+            cuts in proptest::collection::vec(1..9usize, 1..20),
+        ) {
+            let asks = [query("SELECT 1"), parse("s", "two"), bind("", "s", b"x"), execute(""),
+                sync(), describe("s"), bare(b'c'), message(b'd', b"abc"), bare(b'H'), query(""),
+                message(b'C', b"Ss\0"), noise.clone()];
+            let answers = [row(), done("SELECT 1"), ready(b'I'), bare(b'1'), bare(b'2'),
+                failure("22012"), types(&[23]), bare(b'n'), ready(b'T'), bare(b's'),
+                message(b'G', b"\0\0\0"), noise];
+            let mut whole = Conversation::ready();
+            let mut parts = Conversation::ready();
+            let mut cuts = cuts.iter().cycle();
+            for (index, asked) in picked {
+                let bytes = if asked { &asks[index] } else { &answers[index] };
+                let mut rest = &**bytes;
+                while !rest.is_empty() {
+                    let (part, after) = rest.split_at((*cuts.next().unwrap()).min(rest.len()));
+                    parts.takes(asked, part);
+                    rest = after;
+                }
+                whole.takes(asked, bytes);
+            }
+            // How much went by unseen after a refusal depends on where the pieces end.
+            let told = |seen: &Vec<Seen>| seen.iter().map(|it| match &it.body {
+                WireBody::Unseen { why, .. } => why.clone(),
+                body => format!("{body:?}"),
+            }).collect::<Vec<_>>();
+            prop_assert_eq!(told(&whole.seen), told(&parts.seen));
+        }
+
+        #[test]
+        fn no_bytes_are_too_strange(
+            pieces in proptest::collection::vec(
+                (any::<bool>(), proptest::collection::vec(any::<u8>(), 0..40)), 0..20),
+        ) {
+            let mut session = Conversation::ready();
+            for (asked, bytes) in pieces {
+                session.takes(asked, &bytes);
+            }
+            session.session.close(Micros(0), &mut session.seen);
+        }
+    }
+
+    /// One connection and what was seen of it.
+    struct Conversation {
+        session: Session,
+        seen: Vec<Seen>,
+    }
+
+    impl Default for Conversation {
+        fn default() -> Conversation {
+            Conversation { session: Session::new(StoreKind::Postgres), seen: Vec::new() }
+        }
+    }
+
+    impl Conversation {
+        fn ready() -> Conversation {
+            let mut conversation = Conversation::default();
+            conversation.begin();
+            conversation
+        }
+
+        fn begin(&mut self) {
+            let body = b"\0\x03\0\0user\0me\0\0";
+            let length = (body.len() as u32 + 4).to_be_bytes();
+            self.asks(&[[&length[..], body].concat()]);
+            self.answers(&[message(b'R', &[0; 4]), ready(b'I')]);
+            self.seen.clear();
+        }
+
+        fn takes(&mut self, asked: bool, bytes: &[u8]) {
+            if asked {
+                self.session.take_requests(bytes, Micros(1), &mut self.seen);
+            } else {
+                self.session.take_replies(bytes, Micros(2), &mut self.seen);
+            }
+        }
+
+        fn asks(&mut self, messages: &[Vec<u8>]) {
+            self.takes(true, &messages.concat());
+        }
+
+        fn answers(&mut self, messages: &[Vec<u8>]) {
+            self.takes(false, &messages.concat());
+        }
+
+        fn statements(&self) -> Vec<String> {
+            let told = self.seen.iter().map(|seen| match &seen.body {
+                WireBody::PgStatement(it) => {
+                    let params: Vec<_> = it.params.iter().flatten().map(Bounded::text).collect();
+                    let end = match (&it.error, seen.answered) {
+                        (Some(error), _) => &*error.sqlstate,
+                        (None, Some(_)) => &*it.tag,
+                        (None, None) => "unanswered",
+                    };
+                    let (sql, rows, state) = (it.sql.text(), it.rows, it.transaction);
+                    format!("{sql} [{}] -> {end}, {rows} rows, {state:?}", params.join(", "))
+                }
+                other => format!("{other:?}"),
+            });
+            told.collect()
+        }
+
+        fn copied(&self) -> Vec<u64> {
+            let statements = self.seen.iter().filter_map(|seen| match &seen.body {
+                WireBody::PgStatement(it) => Some(it.copied_bytes),
+                _ => None,
+            });
+            statements.collect()
+        }
+    }
+
+    fn message(kind: u8, body: &[u8]) -> Vec<u8> {
+        framed(kind, body)
+    }
+
+    fn bare(kind: u8) -> Vec<u8> {
+        message(kind, b"")
+    }
+
+    fn query(text: &str) -> Vec<u8> {
+        message(b'Q', format!("{text}\0").as_bytes())
+    }
+
+    fn parse(name: &str, text: &str) -> Vec<u8> {
+        message(b'P', format!("{name}\0{text}\0\0\0").as_bytes())
+    }
+
+    fn describe(name: &str) -> Vec<u8> {
+        message(b'D', format!("S{name}\0").as_bytes())
+    }
+
+    /// With one binary parameter.
+    fn bind(portal: &str, statement: &str, param: &[u8]) -> Vec<u8> {
+        let names = format!("{portal}\0{statement}\0").into_bytes();
+        let length = (param.len() as u32).to_be_bytes();
+        message(b'B', &[&names, &b"\0\x01\0\x01\0\x01"[..], &length, param, b"\0\0"].concat())
+    }
+
+    fn execute(portal: &str) -> Vec<u8> {
+        message(b'E', format!("{portal}\0\0\0\0\0").as_bytes())
+    }
+
+    fn sync() -> Vec<u8> {
+        bare(b'S')
+    }
+
+    fn types(oids: &[u32]) -> Vec<u8> {
+        let count = (oids.len() as u16).to_be_bytes().to_vec();
+        let oids = oids.iter().flat_map(|oid| oid.to_be_bytes());
+        message(b't', &count.into_iter().chain(oids).collect::<Vec<_>>())
+    }
+
+    fn row() -> Vec<u8> {
+        message(b'D', b"\0\x01\0\0\0\x01x")
+    }
+
+    fn done(tag: &str) -> Vec<u8> {
+        message(b'C', format!("{tag}\0").as_bytes())
+    }
+
+    fn ready(state: u8) -> Vec<u8> {
+        message(b'Z', &[state])
+    }
+
+    fn failure(sqlstate: &str) -> Vec<u8> {
+        message(b'E', format!("SERROR\0C{sqlstate}\0Mno\0\0").as_bytes())
     }
 }

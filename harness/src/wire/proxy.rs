@@ -561,3 +561,311 @@ fn locked<'a>(session: &'a Mutex<Session>) -> MutexGuard<'a, Session> {
     // Only the connection's own task locks it.
     session.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use super::*;
+    use crate::wire::{
+        fault::{Fault, Moment, Requests, Strike},
+        record::RedisReply,
+        resp::CommandParser,
+    };
+
+    const GET: &[u8] = b"*2\r\n$3\r\nGET\r\n$1\r\nk\r\n";
+    const SET: &[u8] = b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1\r\nv\r\n";
+
+    #[tokio::test]
+    async fn an_answer_is_in_the_channel_before_it_is_in_the_gateway() {
+        let mut rig = Rig::new().await;
+        let mut gateway = rig.connect().await;
+        for _ in 0..200 {
+            gateway.write_all(&[SET, GET].concat()).await.unwrap();
+            assert_eq!(read(&mut gateway, 10).await, b"+OK\r\n+OK\r\n");
+            assert_eq!(rig.commands(), ["SET Ok", "GET Ok"]);
+        }
+        assert_eq!(*rig.store_got.borrow(), [SET, GET].concat().repeat(200));
+    }
+
+    #[tokio::test]
+    async fn bytes_that_nobody_understands_are_forwarded_and_counted() {
+        let mut rig = Rig::new().await;
+        let mut gateway = rig.connect().await;
+        let noise: Vec<u8> = (0..200_000u32).map(|it| (it * 7) as u8).collect();
+        gateway.write_all(&noise).await.unwrap();
+        rig.store_got.wait_for(|got| got.len() == noise.len()).await.unwrap();
+        assert_eq!(*rig.store_got.borrow(), noise);
+        drop(gateway);
+        let events = rig.stop().await;
+        let unseen: Vec<_> = events
+            .iter()
+            .filter_map(|event| match event.body {
+                WireBody::Unseen { bytes, .. } => Some(bytes),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(unseen.len(), 2, "{events:?}");
+        assert_eq!(unseen[1], noise.len() as u64);
+    }
+
+    #[tokio::test]
+    async fn what_the_channel_cannot_take_is_counted() {
+        let mut rig = Rig::with_room(3).await;
+        let mut gateway = rig.connect().await;
+        gateway.write_all(&GET.repeat(10)).await.unwrap();
+        read(&mut gateway, 50).await;
+        // The room went to the connection and two commands, at most.
+        assert!(rig.proxy.as_ref().unwrap().lost() >= 8);
+        assert!(rig.commands().len() <= 2);
+    }
+
+    #[tokio::test]
+    async fn only_the_commands_a_fault_is_about_are_delayed() {
+        let mut rig = Rig::new().await;
+        let on = Requests::Command { name: "get".to_owned() };
+        let strike = rig.strike(Fault::Delay { on, by_ms: 80 });
+        let mut gateway = rig.connect().await;
+        let took = |event: &WireEvent| event.answered.unwrap().since(event.asked).as_millis();
+        gateway.write_all(SET).await.unwrap();
+        read(&mut gateway, 5).await;
+        gateway.write_all(&GET.repeat(5)).await.unwrap();
+        read(&mut gateway, 25).await;
+        let answered: Vec<_> =
+            rig.events().into_iter().filter(|it| it.answered.is_some()).collect();
+        assert!(took(&answered[0]) < 80, "{answered:?}");
+        // Their delays run at the same time.
+        for delayed in &answered[1..] {
+            assert!((80..240).contains(&took(delayed)), "{delayed:?}");
+            assert_eq!(delayed.fault, Some(strike.id()));
+        }
+        assert_eq!(strike.heal(), 5);
+        gateway.write_all(GET).await.unwrap();
+        read(&mut gateway, 5).await;
+        assert!(rig.events().iter().all(|event| event.fault.is_none() || event.answered.is_none()));
+    }
+
+    #[tokio::test]
+    async fn a_refused_command_never_reaches_the_store_and_is_answered_in_its_turn() {
+        let mut rig = Rig::new().await;
+        let on = Requests::Command { name: "GET".to_owned() };
+        let (code, message) = ("LOADING".to_owned(), "loading".to_owned());
+        let _strike = rig.strike(Fault::Answer { on, code, message });
+        let mut gateway = rig.connect().await;
+        gateway.write_all(&[SET, GET, SET].concat()).await.unwrap();
+        assert_eq!(read(&mut gateway, 28).await, b"+OK\r\n-LOADING loading\r\n+OK\r\n");
+        assert!(!rig.store_got.borrow().windows(3).any(|window| window == b"GET"));
+        assert_eq!(rig.commands(), ["SET Ok", "GET LOADING loading", "SET Ok"]);
+    }
+
+    #[tokio::test]
+    async fn a_connection_is_cut_at_the_moment_asked_for() {
+        for (moment, store_sees_it, gateway_sees) in [
+            (Moment::BeforeRequest, false, ""),
+            (Moment::BeforeReply, true, ""),
+            (Moment::MidReply, true, "+O"),
+        ] {
+            let mut rig = Rig::new().await;
+            let on = Requests::Command { name: "GET".to_owned() };
+            let strike = rig.strike(Fault::CutAt { on, moment });
+            let mut gateway = rig.connect().await;
+            gateway.write_all(SET).await.unwrap();
+            read(&mut gateway, 5).await;
+            gateway.write_all(GET).await.unwrap();
+            let mut rest = Vec::new();
+            let end = gateway.read_to_end(&mut rest).await;
+            // A reset may overtake what was sent before it.
+            assert!(rest.is_empty() || rest == gateway_sees.as_bytes(), "{moment:?}: {rest:?}");
+            assert!(end.is_err() || !rest.is_empty(), "{moment:?}: {end:?}");
+            assert_eq!(strike.hits(), 1);
+            let events = rig.stop().await;
+            let cut = WireBody::Closed { reason: CloseReason::Cut };
+            assert!(events.iter().any(|event| event.body == cut), "{events:?}");
+            let got = rig.store_got.borrow().windows(3).any(|window| window == b"GET");
+            assert_eq!(got, store_sees_it, "{moment:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_refusing_store_resets_new_connections_and_keeps_the_old() {
+        let rig = Rig::new().await;
+        let mut before = rig.connect().await;
+        before.write_all(GET).await.unwrap();
+        read(&mut before, 5).await;
+        let strike = rig.strike(Fault::Refuse);
+        let mut refused = rig.connect().await;
+        assert!(refused.read(&mut [0]).await.is_err());
+        before.write_all(GET).await.unwrap();
+        read(&mut before, 5).await;
+        assert_eq!(strike.heal(), 1);
+        let mut after = rig.connect().await;
+        after.write_all(GET).await.unwrap();
+        read(&mut after, 5).await;
+    }
+
+    #[tokio::test]
+    async fn one_in_two_connections_is_cut() {
+        let rig = Rig::new().await;
+        let mut gateways = Vec::new();
+        for _ in 0..4 {
+            let mut gateway = rig.connect().await;
+            gateway.write_all(GET).await.unwrap();
+            read(&mut gateway, 5).await;
+            gateways.push(gateway);
+        }
+        assert_eq!(rig.strike(Fault::Cut { one_in: NonZeroU32::new(2).unwrap() }).heal(), 2);
+        let mut alive = 0;
+        for mut gateway in gateways {
+            let _ = gateway.write_all(GET).await;
+            alive += usize::from(gateway.read(&mut [0; 5]).await.is_ok_and(|length| length == 5));
+        }
+        assert_eq!(alive, 2);
+    }
+
+    #[tokio::test]
+    async fn a_black_hole_gives_back_what_it_held() {
+        let rig = Rig::new().await;
+        let mut before = rig.connect().await;
+        before.write_all(GET).await.unwrap();
+        read(&mut before, 5).await;
+        let strike = rig.strike(Fault::Blackhole);
+        let mut during = rig.connect().await;
+        for gateway in [&mut before, &mut during] {
+            gateway.write_all(GET).await.unwrap();
+            let answer = timeout(Duration::from_millis(50), gateway.read(&mut [0; 5])).await;
+            assert!(answer.is_err(), "{answer:?}");
+        }
+        assert_eq!(strike.heal(), 2);
+        for gateway in [&mut before, &mut during] {
+            assert_eq!(read(gateway, 5).await, b"+OK\r\n");
+        }
+    }
+
+    #[tokio::test]
+    async fn stopping_closes_what_is_open_and_tells_what_was_not_answered() {
+        let mut rig = Rig::new().await;
+        let strike = rig.strike(Fault::Delay { on: Requests::All, by_ms: 60_000 });
+        let mut gateway = rig.connect().await;
+        gateway.write_all(GET).await.unwrap();
+        while strike.hits() == 0 {
+            tokio::task::yield_now().await;
+        }
+        let events = rig.stop().await;
+        assert!(matches!(gateway.read(&mut [0]).await, Ok(0) | Err(_)));
+        let commands: Vec<_> = events
+            .iter()
+            .filter(|event| matches!(&event.body, WireBody::RedisCommand(it) if it.reply.is_none()))
+            .collect();
+        assert_eq!(commands.len(), 1, "{events:?}");
+        let stopped = WireBody::Closed { reason: CloseReason::Stopped };
+        assert!(events.iter().any(|event| event.body == stopped), "{events:?}");
+    }
+
+    #[tokio::test]
+    async fn a_store_that_is_not_there_is_told() {
+        let nobody = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let addr = nobody.local_addr().unwrap();
+        drop(nobody);
+        let mut rig = Rig::at(addr, 100).await;
+        let mut gateway = rig.connect().await;
+        assert!(gateway.read(&mut [0]).await.is_err());
+        let events = rig.stop().await;
+        let unreachable = |event: &WireEvent| {
+            matches!(event.body, WireBody::Closed { reason: CloseReason::Unreachable { .. } })
+        };
+        assert!(events.iter().any(unreachable), "{events:?}");
+    }
+
+    /// A store proxy in front of a store that says `OK` to everything.
+    struct Rig {
+        proxy: Option<StoreProxy>,
+        sink: mpsc::Receiver<WireEvent>,
+        store_got: watch::Receiver<Vec<u8>>,
+    }
+
+    impl Rig {
+        async fn new() -> Rig {
+            Rig::with_room(10_000).await
+        }
+
+        async fn with_room(room: usize) -> Rig {
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+            let mut rig = Rig::at(listener.local_addr().unwrap(), room).await;
+            let (got, store_got) = watch::channel(Vec::new());
+            rig.store_got = store_got;
+            let got = Arc::new(got);
+            tokio::spawn(async move {
+                while let Ok((socket, _)) = listener.accept().await {
+                    tokio::spawn(agree(socket, Arc::clone(&got)));
+                }
+            });
+            rig
+        }
+
+        async fn at(addr: SocketAddr, room: usize) -> Rig {
+            let (sender, sink) = mpsc::channel(room);
+            let proxy = StoreProxy::start(StoreKind::Redis, 0, addr, Clock::start(), sender);
+            let (_, store_got) = watch::channel(Vec::new());
+            Rig { proxy: Some(proxy.await.unwrap()), sink, store_got }
+        }
+
+        async fn connect(&self) -> TcpStream {
+            TcpStream::connect(self.proxy.as_ref().unwrap().addr()).await.unwrap()
+        }
+
+        fn strike(&self, fault: Fault) -> Strike {
+            self.proxy.as_ref().unwrap().faults().strike(fault)
+        }
+
+        /// What is in the channel now.
+        fn events(&mut self) -> Vec<WireEvent> {
+            std::iter::from_fn(|| self.sink.try_recv().ok()).collect()
+        }
+
+        /// The commands in the channel now, with their replies.
+        fn commands(&mut self) -> Vec<String> {
+            let commands = self.events().into_iter().filter_map(|event| match event.body {
+                WireBody::RedisCommand(command) => Some(match &command.reply {
+                    Some(RedisReply::Error { text }) => format!("{} {}", command.name, text.text()),
+                    Some(reply) => format!("{} {reply:?}", command.name),
+                    None => command.name.into_owned(),
+                }),
+                _ => None,
+            });
+            commands.collect()
+        }
+
+        async fn stop(&mut self) -> Vec<WireEvent> {
+            self.proxy.take().unwrap().stop().await;
+            self.events()
+        }
+    }
+
+    async fn agree(mut socket: TcpStream, got: Arc<watch::Sender<Vec<u8>>>) {
+        socket.set_nodelay(true).unwrap();
+        let mut parser = CommandParser::default();
+        let mut piece = vec![0; 65_536];
+        while let Ok(length @ 1..) = socket.read(&mut piece).await {
+            got.send_modify(|got| got.extend_from_slice(&piece[..length]));
+            let mut rest = &piece[..length];
+            while !rest.is_empty() {
+                let Ok(step) = parser.next(rest) else { break };
+                rest = &rest[step.used..];
+                let answer: &[u8] = match step.message {
+                    Some(it) if it.name == "GAUNTLET.REFUSED" => b"-ERR unknown command\r\n",
+                    Some(_) => b"+OK\r\n",
+                    None => b"",
+                };
+                if socket.write_all(answer).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn read(gateway: &mut TcpStream, length: usize) -> Vec<u8> {
+        let mut bytes = vec![0; length];
+        gateway.read_exact(&mut bytes).await.unwrap();
+        bytes
+    }
+}

@@ -545,3 +545,187 @@ impl Subscriptions {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{record::StoreKind, session::Session};
+
+    #[test]
+    fn a_pipeline_is_answered_in_order() {
+        assert_eq!(
+            told(&[Asks("SET k v\nGET k\nGET l\n"), Answers("+OK\r\n$1\r\nv\r\n$-1\r\n")]),
+            ["SET k [v] Ok", "GET k [] \"v\"", "GET l [] Nil"]
+        );
+    }
+
+    #[test]
+    fn a_transaction_gives_each_command_its_part() {
+        let asked = "MULTI\nSET k v\nINCR n\nEXEC\n";
+        let answered = "+OK\r\n+QUEUED\r\n+QUEUED\r\n*2\r\n+OK\r\n:5\r\n";
+        assert_eq!(
+            told(&[Asks(asked), Answers(answered)]),
+            [
+                "MULTI [] Ok",
+                "SET k [v] Ok, in transaction",
+                "INCR n [] 5, in transaction",
+                "EXEC [] 2 items"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_transaction_that_did_not_run_gives_none() {
+        let asked = "MULTI\nSET k v\nEXEC\nGET k\n";
+        assert_eq!(
+            told(&[Asks(asked), Answers("+OK\r\n+QUEUED\r\n*-1\r\n$-1\r\n")]),
+            ["MULTI [] Ok", "SET k [v] Discarded, in transaction", "EXEC [] Nil", "GET k [] Nil"]
+        );
+    }
+
+    #[test]
+    fn the_database_is_the_one_selected_when_it_ran() {
+        let seen = seen(&[
+            Asks("GET k\nSELECT 3\nGET k\nSELECT 99\nGET k\n"),
+            Answers("$-1\r\n+OK\r\n$-1\r\n-ERR out of range\r\n$-1\r\n"),
+        ]);
+        let databases: Vec<_> = seen
+            .iter()
+            .map(|seen| match &seen.body {
+                WireBody::RedisCommand(command) => command.db,
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(databases, [0, 3, 3, 3, 3]);
+    }
+
+    #[test]
+    fn messages_come_between_the_replies() {
+        let subscribed =
+            "*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n*3\r\n$9\r\nsubscribe\r\n$1\r\nb\r\n:2\r\n";
+        let message = "*3\r\n$7\r\nmessage\r\n$1\r\na\r\n$2\r\nhi\r\n";
+        let left = "*3\r\n$11\r\nunsubscribe\r\n$1\r\na\r\n:1\r\n*3\r\n$11\r\nunsubscribe\r\n$1\r\nb\r\n:0\r\n";
+        assert_eq!(
+            told(&[
+                Asks("SUBSCRIBE a b\n"),
+                Answers(subscribed),
+                Asks("PING\n"),
+                Answers(message),
+                Answers("*2\r\n$4\r\npong\r\n$0\r\n\r\n"),
+                Asks("UNSUBSCRIBE\nGET k\n"),
+                Answers(left),
+                Answers("$-1\r\n")
+            ]),
+            [
+                "SUBSCRIBE [a b] 3 items",
+                "push message on a: hi",
+                "PING [] 2 items",
+                "UNSUBSCRIBE [] 3 items",
+                "GET k [] Nil"
+            ]
+        );
+    }
+
+    #[test]
+    fn resp3_pushes_are_out_of_band() {
+        let pushes = ">3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n>3\r\n$7\r\nmessage\r\n$1\r\na\r\n$2\r\nhi\r\n>2\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\nk\r\n";
+        assert_eq!(
+            told(&[Asks("SUBSCRIBE a\nGET k\n"), Answers(pushes), Answers("_\r\n")]),
+            [
+                "SUBSCRIBE [a] 3 items",
+                "push message on a: hi",
+                "push invalidate on invalidate: k",
+                "GET k [] Nil"
+            ]
+        );
+    }
+
+    #[test]
+    fn who_asks_for_no_reply_gets_none() {
+        let asked = "CLIENT REPLY SKIP\nSET a 1\nGET a\nCLIENT REPLY OFF\nSET a 2\nCLIENT REPLY ON\nGET a\n";
+        assert_eq!(
+            told(&[Asks(asked), Answers("$1\r\n1\r\n+OK\r\n$1\r\n2\r\n")]),
+            [
+                "CLIENT [REPLY SKIP] Suppressed",
+                "SET a [1] Suppressed",
+                "CLIENT [REPLY OFF] Suppressed",
+                "SET a [2] Suppressed",
+                "GET a [] \"1\"",
+                "CLIENT [REPLY ON] Ok",
+                "GET a [] \"2\""
+            ]
+        );
+    }
+
+    #[test]
+    fn secrets_are_never_told() {
+        let asked = "AUTH user secret\nHELLO 3 AUTH user secret SETNAME me\nCONFIG SET requirepass secret\nACL SETUSER me on >secret\nMIGRATE h 1 k 0 5 AUTH secret\n";
+        let answers = "+OK\r\n".repeat(5);
+        let told = told(&[Asks(asked), Answers(&answers)]);
+        assert!(!told.concat().contains("secret"), "{told:?}");
+        assert!(told[1].ends_with("SETNAME me] Ok"), "{told:?}");
+    }
+
+    #[test]
+    fn an_error_that_nobody_asked_for_is_the_store_s() {
+        assert_eq!(
+            told(&[Answers("-ERR max number of clients reached\r\n")]),
+            ["store says ERR: max number of clients reached"]
+        );
+    }
+
+    #[test]
+    fn what_we_cannot_follow_is_unseen() {
+        assert_eq!(
+            told(&[Asks("MONITOR\n"), Answers("+OK\r\n+1.5 [0 x] \"GET\" \"k\"\r\n")]),
+            ["MONITOR [] Ok", "unseen: a monitoring stream"]
+        );
+        assert_eq!(told(&[Answers("+OK\r\n")]), ["unseen: a reply to nothing"]);
+    }
+
+    enum Turn<'a> {
+        Asks(&'a str),
+        Answers(&'a str),
+    }
+    use Turn::{Answers, Asks};
+
+    fn seen(turns: &[Turn<'_>]) -> Vec<Seen> {
+        let mut session = Session::new(StoreKind::Redis);
+        let mut seen = Vec::new();
+        for turn in turns {
+            match turn {
+                Asks(text) => session.take_requests(text.as_bytes(), Micros(1), &mut seen),
+                Answers(text) => session.take_replies(text.as_bytes(), Micros(2), &mut seen),
+            };
+        }
+        seen
+    }
+
+    /// What was seen, one line each.
+    fn told(turns: &[Turn<'_>]) -> Vec<String> {
+        let line = |seen: Seen| match seen.body {
+            WireBody::RedisCommand(it) => {
+                let args: Vec<_> = it.args.iter().map(Bounded::text).collect();
+                let keys: String = it.keys.iter().map(|key| format!("{key} ")).collect();
+                let reply = match it.reply {
+                    Some(RedisReply::Int { value }) => value.to_string(),
+                    Some(RedisReply::Bulk { value }) => format!("{value:?}"),
+                    Some(RedisReply::Array(several) | RedisReply::Push(several)) => {
+                        format!("{} items", several.len)
+                    }
+                    Some(other) => format!("{other:?}"),
+                    None => "unanswered".to_owned(),
+                };
+                let queued = if it.transaction { ", in transaction" } else { "" };
+                format!("{} {keys}[{}] {reply}{queued}", it.name, args.join(" "))
+            }
+            WireBody::RedisPush { what, channel, payload } => {
+                format!("push {what} on {channel}: {}", payload.text())
+            }
+            WireBody::StoreError { code, message } => format!("store says {code}: {message}"),
+            WireBody::Unseen { why, .. } => format!("unseen: {why}"),
+            other => format!("{other:?}"),
+        };
+        seen(turns).into_iter().map(line).collect()
+    }
+}

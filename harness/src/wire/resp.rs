@@ -572,3 +572,241 @@ impl Lines {
         Ok(Some((line, at + 1)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_command_is_its_name_and_its_arguments() {
+        let commands = commands(b"*3\r\n$3\r\nset\r\n$1\r\nk\r\n$5\r\na\r\nbc\r\n").unwrap();
+        assert_eq!(commands.len(), 1);
+        assert_eq!(commands[0].name, "SET");
+        assert_eq!(commands[0].keys, Keys::First);
+        assert_eq!(commands[0].args, ["k", "a\r\nbc"]);
+    }
+
+    #[test]
+    fn a_person_may_type_commands() {
+        let commands = commands(b"\r\nget  'a key'\n*0\r\nset k \"\\x41\\n\\\"\"\r\n").unwrap();
+        let args: Vec<_> = commands.iter().map(|command| &command.args[..]).collect();
+        assert_eq!(args, [&[Bounded::from("a key")][..], &["k".into(), "A\n\"".into()][..]]);
+    }
+
+    #[test]
+    fn what_is_not_a_command_is_refused() {
+        for bytes in [
+            &b"\x16\x03\x01"[..],
+            b"*2\r\n:1\r\n",
+            b"*1\r\n$3\r\nfoobar",
+            b"*99999999\r\n",
+            b"get 'a\r\n",
+            &[b'a'; LINE_BYTES],
+        ] {
+            assert!(commands(bytes).is_err(), "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn every_type_of_reply_is_read() {
+        let text = |text: &str| Bounded::from(text);
+        let bulk = |value: &str| RedisReply::Bulk { value: text(value) };
+        let several = |items: Vec<RedisReply>| Several { len: items.len() as u64, items };
+        let cases = [
+            ("+OK\r\n", RedisReply::Ok),
+            ("+PONG\r\n", RedisReply::Simple { text: text("PONG") }),
+            ("-ERR no\r\n", RedisReply::Error { text: text("ERR no") }),
+            (":-42\r\n", RedisReply::Int { value: -42 }),
+            ("$2\r\nhi\r\n", bulk("hi")),
+            ("$0\r\n\r\n", bulk("")),
+            ("$-1\r\n", RedisReply::Nil),
+            ("*-1\r\n", RedisReply::Nil),
+            ("_\r\n", RedisReply::Nil),
+            ("#t\r\n", RedisReply::Bool { value: true }),
+            (",1.5e3\r\n", RedisReply::Double { text: text("1.5e3") }),
+            (
+                "(12345678901234567890\r\n",
+                RedisReply::BigNumber { text: text("12345678901234567890") },
+            ),
+            ("!5\r\nERR x\r\n", RedisReply::Error { text: text("ERR x") }),
+            ("=5\r\ntxt:x\r\n", RedisReply::Verbatim { text: text("txt:x") }),
+            ("*0\r\n", RedisReply::Array(several(vec![]))),
+            (
+                "*2\r\n:1\r\n*1\r\n$1\r\na\r\n",
+                RedisReply::Array(several(vec![
+                    RedisReply::Int { value: 1 },
+                    RedisReply::Array(several(vec![bulk("a")])),
+                ])),
+            ),
+            ("~1\r\n:1\r\n", RedisReply::Set(several(vec![RedisReply::Int { value: 1 }]))),
+            (
+                "%1\r\n$1\r\na\r\n:1\r\n",
+                RedisReply::Map(several(vec![bulk("a"), RedisReply::Int { value: 1 }])),
+            ),
+            (">1\r\n$1\r\na\r\n", RedisReply::Push(several(vec![bulk("a")]))),
+            ("|1\r\n$1\r\na\r\n*1\r\n:1\r\n:7\r\n", RedisReply::Int { value: 7 }),
+            (
+                "*1\r\n|1\r\n:1\r\n:2\r\n:7\r\n",
+                RedisReply::Array(several(vec![RedisReply::Int { value: 7 }])),
+            ),
+        ];
+        for (bytes, reply) in cases {
+            assert_eq!(replies(bytes.as_bytes()), Ok(vec![reply]), "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_reply_is_refused() {
+        let deep = "*1\r\n".repeat(DEPTH + 1);
+        for bytes in [
+            "hello\r\n",
+            "$?\r\n",
+            "*?\r\n",
+            "$-2\r\n",
+            "$1\r\nab\r\n",
+            "+OK\n",
+            ":x\r\n",
+            "#x\r\n",
+            "\r\n",
+            ":9223372036854775808\r\n",
+            &deep,
+        ] {
+            assert!(replies(bytes.as_bytes()).is_err(), "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn a_reply_of_any_length_is_counted_and_kept_in_part() {
+        let many = format!("*5000\r\n{}", ":1\r\n".repeat(5_000));
+        let read = replies(many.as_bytes()).unwrap();
+        let [RedisReply::Array(several)] = &*read else { panic!("{read:?}") };
+        assert_eq!((several.len, several.items.len()), (5_000, ITEMS_KEPT));
+    }
+
+    proptest! {
+        #[test]
+        fn a_command_reads_back_as_written(
+            name in "[A-Z]{1,12}",
+            args in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..50), 0..8),
+        ) {
+            let words: Vec<&[u8]> = [name.as_bytes()].into_iter().chain(args.iter().map(|it| &**it)).collect();
+            let mut bytes = format!("*{}\r\n", words.len()).into_bytes();
+            for word in &words {
+                bytes.extend(format!("${}\r\n", word.len()).as_bytes());
+                bytes.extend(*word);
+                bytes.extend(b"\r\n");
+            }
+            let read = commands(&bytes).unwrap();
+            prop_assert_eq!(&read[0].name, &name);
+            let whole: Vec<_> = read[0].args.iter().map(|arg| arg.whole().unwrap()).collect();
+            prop_assert_eq!(whole, &words[1..]);
+        }
+
+        #[test]
+        fn a_reply_reads_back_as_written(reply in reply()) {
+            let mut bytes = Vec::new();
+            write(&reply, &mut bytes);
+            prop_assert_eq!(replies(&bytes), Ok(vec![reply]));
+        }
+
+        #[test]
+        fn pieces_do_not_matter(
+            bytes in looks_like_resp(),
+            cuts in proptest::collection::vec(1..9usize, 1..20),
+        ) {
+            let mut parser = CommandParser::default();
+            let in_pieces = all(&bytes, &cuts, |bytes| parser.next(bytes));
+            prop_assert_eq!(commands(&bytes), in_pieces);
+            let mut parser = ReplyParser::default();
+            let in_pieces = all(&bytes, &cuts, |bytes| parser.next(bytes));
+            prop_assert_eq!(replies(&bytes), in_pieces);
+        }
+    }
+
+    fn commands(bytes: &[u8]) -> Result<Vec<Command>, Refusal> {
+        let mut parser = CommandParser::default();
+        all(bytes, &[usize::MAX], |bytes| parser.next(bytes))
+    }
+
+    fn replies(bytes: &[u8]) -> Result<Vec<RedisReply>, Refusal> {
+        let mut parser = ReplyParser::default();
+        all(bytes, &[usize::MAX], |bytes| parser.next(bytes))
+    }
+
+    /// Every message of `bytes`, given in pieces of these lengths.
+    fn all<T>(
+        bytes: &[u8],
+        cuts: &[usize],
+        mut next: impl FnMut(&[u8]) -> Result<Step<T>, Refusal>,
+    ) -> Result<Vec<T>, Refusal> {
+        let mut found = Vec::new();
+        let mut cuts = cuts.iter().cycle();
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let (mut piece, after) = rest.split_at((*cuts.next().unwrap()).min(rest.len()));
+            while !piece.is_empty() {
+                let step = next(piece)?;
+                found.extend(step.message);
+                piece = &piece[step.used..];
+            }
+            rest = after;
+        }
+        Ok(found)
+    }
+
+    fn looks_like_resp() -> impl Strategy<Value = Vec<u8>> {
+        let token = prop_oneof![
+            "[*$%~>|=!][0-3]\r\n",
+            "[+:,#(_-][a-z0-9]{0,3}\r\n",
+            "[a-z0-9]{0,3}\r\n",
+            "[ -~\r\n]{0,4}",
+        ];
+        let noise = proptest::collection::vec(any::<u8>(), 0..3);
+        let part = prop_oneof![9 => token.prop_map(String::into_bytes), 1 => noise];
+        proptest::collection::vec(part, 0..20).prop_map(|parts| parts.concat())
+    }
+
+    fn reply() -> impl Strategy<Value = RedisReply> {
+        let word = "[a-z]{0,8}".prop_map(|text| Bounded::from(&*text));
+        let value = proptest::collection::vec(any::<u8>(), 0..40).prop_map(|it| Bounded::new(&it));
+        let leaf = prop_oneof![
+            Just(RedisReply::Ok),
+            Just(RedisReply::Nil),
+            any::<bool>().prop_map(|value| RedisReply::Bool { value }),
+            any::<i64>().prop_map(|value| RedisReply::Int { value }),
+            value.prop_map(|value| RedisReply::Bulk { value }),
+            word.prop_map(|text| RedisReply::Error { text }),
+        ];
+        leaf.prop_recursive(4, 32, 4, |item| {
+            let items = proptest::collection::vec(item, 0..4);
+            items.prop_map(|items| RedisReply::Array(Several { len: items.len() as u64, items }))
+        })
+    }
+
+    fn write(reply: &RedisReply, bytes: &mut Vec<u8>) {
+        match reply {
+            RedisReply::Ok => bytes.extend(b"+OK\r\n"),
+            RedisReply::Nil => bytes.extend(b"$-1\r\n"),
+            RedisReply::Bool { value: true } => bytes.extend(b"#t\r\n"),
+            RedisReply::Bool { value: false } => bytes.extend(b"#f\r\n"),
+            RedisReply::Int { value } => bytes.extend(format!(":{value}\r\n").as_bytes()),
+            RedisReply::Bulk { value } => {
+                bytes.extend(format!("${}\r\n", value.len()).as_bytes());
+                bytes.extend(value.kept());
+                bytes.extend(b"\r\n");
+            }
+            RedisReply::Error { text } => {
+                bytes.extend(b"-");
+                bytes.extend(text.kept());
+                bytes.extend(b"\r\n");
+            }
+            RedisReply::Array(several) => {
+                bytes.extend(format!("*{}\r\n", several.len).as_bytes());
+                several.items.iter().for_each(|item| write(item, bytes));
+            }
+            other => panic!("{other:?} is not generated"),
+        }
+    }
+}
