@@ -92,6 +92,7 @@ pub fn report(material: &Material<'_>) -> RunReport {
             joined: material.wire.joined,
             background: material.wire.housekeeping.clone(),
             unjoined: material.wire.unjoined_total(),
+            unjoined_shapes: material.wire.unjoined.clone(),
             lost: material.lost,
             unseen_bytes: material.wire.unseen_bytes,
         },

@@ -122,6 +122,7 @@ fn report(checks: Vec<CheckReport>, (status, name): (u8, &str)) -> RunReport {
             joined: 12_102,
             background: BTreeMap::from([("health".to_owned(), 310), ("pool".to_owned(), 66)]),
             unjoined: 2,
+            unjoined_shapes: BTreeMap::new(),
             lost: 0,
             unseen_bytes: 0,
         },

@@ -348,6 +348,9 @@ pub struct Wire {
     /// Of those, the ones that could be traced to nothing.
     #[serde(default)]
     pub unjoined: u64,
+    /// The shapes of those, and how often each was seen.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub unjoined_shapes: BTreeMap<String, u64>,
     /// Seen and not recorded, because the record could not keep up.
     #[serde(default)]
     pub lost: u64,

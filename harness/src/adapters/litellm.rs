@@ -120,7 +120,7 @@ impl Adapter for LiteLlm {
     }
 
     fn admin(&self, admin: &Admin, names: &Names) -> Request {
-        admin_calls::request(admin, names)
+        in_its_words(admin_calls::request(admin, names))
     }
 
     fn issued_key(&self, body: &Value) -> Option<String> {
@@ -244,6 +244,27 @@ impl Adapter for LiteLlm {
         // One worker serves some forty requests a second.
         4
     }
+}
+
+/// The same call in words that the product takes.
+///
+/// It fails where a list of models is to be null, though not on every path, and it takes an empty key
+/// alias for an alias, which one key alone can have. No right depends on either word, and a call that is
+/// refused for it would leave the rest of a plan without its object.
+fn in_its_words(mut request: Request) -> Request {
+    let fails_on_null =
+        matches!(request.path, "/user/new" | "/team/new" | "/team/update" | "/key/update");
+    if let Some(models) = request.body.get_mut("models").filter(|_| fails_on_null)
+        && models.is_null()
+    {
+        *models = Value::Array(Vec::new());
+    }
+    if let Some(alias) = request.body.get_mut("key_alias")
+        && alias.as_str() == Some("")
+    {
+        *alias = Value::Null;
+    }
+    request
 }
 
 fn of_a_command(command: &RedisCommand) -> Option<&'static str> {
@@ -461,6 +482,15 @@ mod tests {
             ),
             Refusal::Fault
         );
+    }
+
+    #[test]
+    fn a_call_is_put_in_words_that_are_taken() {
+        let worded = |path, body| in_its_words(Request { path, body }).body;
+        assert_eq!(worded("/team/new", json!({"models": null})), json!({"models": []}));
+        assert_eq!(worded("/key/generate", json!({"models": null})), json!({"models": null}));
+        assert_eq!(worded("/key/generate", json!({"key_alias": ""})), json!({"key_alias": null}));
+        assert_eq!(worded("/key/generate", json!({"key_alias": "a"})), json!({"key_alias": "a"}));
     }
 
     #[test]

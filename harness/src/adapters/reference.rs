@@ -156,7 +156,10 @@ impl Adapter for Reference {
                 let begins = |word: &str| {
                     sql.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word))
                 };
-                if sql.contains("_sqlx_migrations")
+                // A migration is sent as its file stands, comments first.
+                if sql.starts_with("--")
+                    || sql.contains("current_database()")
+                    || sql.contains("_sqlx_migrations")
                     || sql.contains("pg_advisory")
                     || begins("create ")
                     || begins("alter ")

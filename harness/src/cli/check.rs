@@ -177,6 +177,7 @@ impl CheckArgs {
             shrink_budget: profile.shrink_budget,
             side_by_side: profile.side_by_side.get().into(),
             first_failure_is_enough: false,
+            shrink: true,
         };
         let began = reached.driver.clock.now();
         let mut conclusions = Vec::new();

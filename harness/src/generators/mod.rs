@@ -4,6 +4,7 @@
 //! `proptest` derives from the run's seed: the same seed gives the same plans, byte for byte.
 
 pub mod admin;
+pub mod fewer;
 pub mod identities;
 pub mod requests;
 

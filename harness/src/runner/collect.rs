@@ -113,6 +113,7 @@ enum Went {
     Nowhere,
     To(BTreeSet<Drive>),
     Parked(BTreeSet<String>),
+    Housekeeping(&'static str),
 }
 
 #[derive(Default)]
@@ -306,7 +307,7 @@ impl Collector {
         if drives.is_empty()
             && let Some(what) = self.adapter.housekeeping(event)
         {
-            count(&mut self.counts.housekeeping, what.to_owned());
+            self.follow(place, Went::Housekeeping(what), observed);
             return;
         }
         let tokens = claimable(&read.names);
@@ -317,6 +318,11 @@ impl Collector {
         } else {
             Went::To(drives)
         };
+        self.follow(place, went, observed);
+    }
+
+    /// Sends an event, and the beginning of its transaction that waited for it.
+    fn follow(&mut self, place: (u8, StoreKind, u32), went: Went, observed: Observed) {
         let connection = self.connections.entry(place).or_default();
         connection.last = went.clone();
         let mut all = std::mem::take(&mut connection.held);
@@ -356,6 +362,9 @@ impl Collector {
                     Some(drive) => self.deliver(&BTreeSet::from([drive]), observed),
                     None => self.parked.park(tokens.clone(), observed),
                 }
+            }
+            Went::Housekeeping(what) => {
+                count(&mut self.counts.housekeeping, (*what).to_owned());
             }
             Went::Nowhere => {
                 let shape = observed.wire.unwrap_or_default();

@@ -28,6 +28,8 @@ pub struct Settings {
     pub side_by_side: usize,
     /// Whether to stop at the first case that fails: enough to know that a defect is caught.
     pub first_failure_is_enough: bool,
+    /// Whether to look for the smallest plan that fails.
+    pub shrink: bool,
 }
 
 /// One case, driven and judged.
@@ -140,7 +142,7 @@ pub async fn check(
         |telling| telling.verdict.clone(),
     );
     let shrunk = match &telling {
-        Some(failing) if verdict.is_fail() => {
+        Some(failing) if verdict.is_fail() && settings.shrink => {
             watcher.shrinking(check, failing.case);
             Some(shrink(driver, check, failing.clone(), settings, alone).await?)
         }

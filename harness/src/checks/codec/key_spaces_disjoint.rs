@@ -19,6 +19,7 @@ use crate::{
     capability::Capability,
     check::{Arm, Check, Level},
     generators::{
+        fewer::at_most,
         identities::{Identities, identities},
         requests,
     },
@@ -56,11 +57,12 @@ pub static CHECK: Check = Check {
 /// Keys whose owners coincide, each used twenty times across the replicas.
 fn plan(manifest: &Manifest) -> BoxedStrategy<Plan> {
     let replicas = manifest.replicas;
-    identities(3)
-        .prop_filter("no user and team have the same id", Identities::coincide)
-        .prop_map(move |drawn| {
+    let rounds = at_most(20_u32.div_ceil(replicas.into()));
+    let drawn =
+        identities(3).prop_filter("no user and team have the same id", Identities::coincide);
+    (rounds, drawn)
+        .prop_map(move |(rounds, drawn)| {
             let mut steps = drawn.creation();
-            let rounds = 20_u32.div_ceil(replicas.into());
             steps.extend(requests::rounds(drawn.key_places(), replicas, rounds));
             // The second model is one that some teams and users may not call: rights that are lost
             // show here.

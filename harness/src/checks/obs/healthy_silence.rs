@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use crate::{
     capability::Capability,
     check::{Check, Level, one_arm},
-    generators::{identities::identities, requests},
+    generators::{fewer::at_most, identities::identities, requests},
     history::{Event, History, Level as LogLevel, Manifest},
     op::Alias,
     plan::{Plan, Step},
@@ -44,10 +44,10 @@ pub static CHECK: Check = Check {
 /// Keys of every shape, each used cold and warm on every replica, whole and streamed.
 fn plan(manifest: &Manifest) -> BoxedStrategy<Plan> {
     let replicas = manifest.replicas;
-    identities(4)
-        .prop_map(move |drawn| {
+    (at_most(3), identities(4))
+        .prop_map(move |(rounds, drawn)| {
             let mut steps = drawn.creation();
-            steps.extend(requests::rounds(drawn.key_places(), replicas, 3));
+            steps.extend(requests::rounds(drawn.key_places(), replicas, rounds));
             for key in drawn.key_places() {
                 let streamed = (0..replicas).map(|at| requests::chat_of(key, Alias(0), at, true));
                 steps.push(Step::Together(streamed.collect()));
