@@ -11,8 +11,16 @@ use axum::{
 use sha2::{Digest, Sha256};
 
 use crate::{
-    access, config::Secret, defects::Defects, identity_cache::IdentityCache, metrics::Metrics,
-    providers::Providers, routes, spend::SpendQueue, store::Store,
+    access,
+    admission::Admission,
+    config::Secret,
+    defects::Defects,
+    identity_cache::{IdentityCache, IdentityId},
+    metrics::Metrics,
+    providers::Providers,
+    routes,
+    spend::SpendQueue,
+    store::Store,
 };
 
 /// What requests share.
@@ -20,6 +28,7 @@ pub(crate) struct App {
     pub(crate) cache: IdentityCache,
     pub(crate) store: Arc<Store>,
     pub(crate) providers: Providers,
+    pub(crate) admission: Arc<Admission>,
     pub(crate) spend: Arc<SpendQueue>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) defects: Defects,
@@ -31,6 +40,14 @@ impl App {
     /// says nothing about the key.
     pub(crate) fn is_master_key(&self, credential: &str) -> bool {
         Sha256::digest(credential) == Sha256::digest(self.master_key.expose())
+    }
+}
+
+impl App {
+    /// Makes every replica forget identities that were deleted, and what they had spent.
+    pub(crate) async fn gone(&self, ids: Vec<IdentityId>) {
+        self.admission.forget(&ids).await;
+        self.cache.invalidate(ids).await;
     }
 }
 
@@ -66,6 +83,7 @@ pub(crate) fn router(app: Arc<App>, max_body_bytes: usize) -> Router {
         .route("/health/readiness", get(routes::health::ready))
         .route("/metrics", get(routes::metrics::serve))
         .fallback(routes::unknown)
+        .method_not_allowed_fallback(routes::wrong_method)
         .layer(middleware::from_fn_with_state(Arc::clone(&app), access::log))
         .layer(DefaultBodyLimit::max(max_body_bytes))
         .with_state(app)

@@ -127,7 +127,7 @@ mod defaults {
         500
     }
     pub(super) fn database_timeout_ms() -> u64 {
-        3_000
+        2_000
     }
     pub(super) fn database_connections() -> u32 {
         10

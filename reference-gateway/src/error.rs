@@ -64,14 +64,16 @@ pub(crate) enum GatewayError {
     Invalid { message: String },
     #[error("{what} not found")]
     NotFound { what: String },
+    #[error("The endpoint does not take this method")]
+    WrongMethod,
     #[error("{what} already exists")]
     Exists { what: String, status: StatusCode },
-    #[error("Budget has been exceeded! {scope} Current cost: {spend}, Max budget: {budget}")]
+    #[error("Budget has been exceeded! {scope}. Current cost: {spend}, Max budget: {budget}")]
     BudgetExceeded { scope: String, spend: f64, budget: f64 },
     #[error(
-        "Rate limit exceeded for {scope}. Limit type: {unit}. Current limit: {limit}, Remaining: 0."
+        "Rate limit exceeded for {scope}. Limit type: requests. Current limit: {limit}, Remaining: 0."
     )]
-    RateLimited { scope: String, unit: &'static str, limit: i64, retry_after_s: u64 },
+    RateLimited { scope: &'static str, limit: i64, retry_after_s: u64 },
     #[error("{0}, so the request cannot be decided now.")]
     StoreDown(#[from] Unavailable),
     #[error("the provider answered {status}")]
@@ -106,6 +108,7 @@ impl GatewayError {
             Self::UnknownModel { .. } | Self::BadRequest { .. } => StatusCode::BAD_REQUEST,
             Self::Invalid { .. } | Self::BudgetExceeded { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             Self::NotFound { .. } => StatusCode::NOT_FOUND,
+            Self::WrongMethod => StatusCode::METHOD_NOT_ALLOWED,
             Self::Exists { status, .. } | Self::Provider { status, .. } => *status,
             Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::StoreDown(_) => StatusCode::SERVICE_UNAVAILABLE,
@@ -132,7 +135,9 @@ impl GatewayError {
                 ModelOwner::Member => "team_member_model_access_denied",
             },
             Self::UnknownModel { .. } => "invalid_request_error",
-            Self::BadRequest { .. } | Self::Exists { .. } => "bad_request_error",
+            Self::BadRequest { .. } | Self::Exists { .. } | Self::WrongMethod => {
+                "bad_request_error"
+            }
             Self::Invalid { .. } => "validation_error",
             Self::NotFound { .. } => "not_found_error",
             Self::BudgetExceeded { .. } => "budget_exceeded",
@@ -165,6 +170,7 @@ impl GatewayError {
             | Self::AdminOnly
             | Self::Invalid { .. }
             | Self::NotFound { .. }
+            | Self::WrongMethod
             | Self::Exists { .. }
             | Self::BudgetExceeded { .. }
             | Self::RateLimited { .. }

@@ -2,7 +2,7 @@
 //!
 //! The path of one request, module by module: [`access`] gives it an id, [`auth`] finds out who
 //! calls, from [`identity_cache`] and below it [`store`]; [`routes`] decide what is asked,
-//! [`providers`] answer, [`streaming`] relays, [`spend`] settles.
+//! [`admission`] whether there is room, [`providers`] answer, [`streaming`] relays, [`spend`] settles.
 
 pub mod config;
 pub mod defects;
@@ -16,6 +16,7 @@ mod auth;
 mod field;
 mod identity_cache;
 mod routes;
+mod admission;
 mod providers;
 mod streaming;
 mod spend;

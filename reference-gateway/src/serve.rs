@@ -7,6 +7,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    admission::Admission,
     app::{App, router},
     config::Config,
     defects::Defects,
@@ -65,13 +66,15 @@ pub async fn serve(
         .map(|url| Link::standalone(url.expose(), redis_timeout))
         .transpose()
         .map_err(ServeError::Redis)?;
+    let spend = Arc::new(SpendQueue::new(settings.spend_queue_entries, Arc::clone(&metrics)));
+    let admission = Arc::new(Admission::new(redis.clone(), Arc::clone(&store), Arc::clone(&spend)));
     let cache =
         IdentityCache::new(settings, Arc::clone(&store), redis, Arc::clone(&metrics), defects);
-    let spend = Arc::new(SpendQueue::new(settings.spend_queue_entries, Arc::clone(&metrics)));
     let app = Arc::new(App {
         cache: cache.clone(),
         store: Arc::clone(&store),
         providers: Providers::new(&config).map_err(ServeError::Client)?,
+        admission: Arc::clone(&admission),
         spend: Arc::clone(&spend),
         metrics,
         defects,
@@ -86,7 +89,7 @@ pub async fn serve(
     let background_stop = CancellationToken::new();
     let listening = tokio::spawn({
         let stop = background_stop.clone();
-        async move { cache.listen(stop).await }
+        async move { cache.follow(stop).await }
     });
     let flushing = tokio::spawn({
         let (spend, store) = (Arc::clone(&spend), Arc::clone(&store));
@@ -111,6 +114,7 @@ pub async fn serve(
         }
     };
 
+    admission.drain().await;
     background_stop.cancel();
     // Both tasks end by themselves once they are told; neither can fail.
     let _ = tokio::join!(listening, flushing);

@@ -55,8 +55,9 @@ pub(crate) fn dollars(pico: i64) -> f64 {
     pico as f64 / 1e12
 }
 
+/// Dollars in pico-dollars, as exactly as a double says them.
 #[expect(clippy::cast_possible_truncation, reason = "the cast saturates")]
-fn pico(dollars: f64) -> i64 {
+pub(crate) fn pico(dollars: f64) -> i64 {
     (dollars * 1e12).round() as i64
 }
 
@@ -91,7 +92,7 @@ impl SpendQueue {
     }
 
     /// Moves everything that waits to Postgres; what Postgres does not take goes on waiting.
-    async fn flush(&self, store: &Store) {
+    pub(crate) async fn flush(&self, store: &Store) {
         loop {
             let batch: Vec<SpendRow> = {
                 let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);

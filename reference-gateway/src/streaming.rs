@@ -59,6 +59,9 @@ impl Relay {
                 Err(_) => self.end(Some("The provider fell silent.")),
             };
             self.settlement.count(self.events.usage, self.events.contents);
+            if self.is_over {
+                self.settlement.finish().await;
+            }
             if !relayed.is_empty() {
                 return Some(relayed);
             }

@@ -13,6 +13,7 @@ use self::credential::credential;
 use crate::{
     app::App,
     error::GatewayError,
+    identity_cache::IdentityId,
     store::{Member, Team, User, VirtualKey, now_ms},
 };
 
@@ -34,6 +35,20 @@ pub(crate) struct Holder {
     pub(crate) user: Option<Arc<User>>,
     /// The membership, if the key names a team and a user who is a member of it.
     pub(crate) member: Option<Arc<Member>>,
+}
+
+impl Holder {
+    /// The key, as an owner of budgets and limits.
+    pub(crate) fn key_owner(&self) -> IdentityId {
+        IdentityId::Key(self.key.token.clone())
+    }
+
+    /// The membership, as an owner of budgets and limits.
+    pub(crate) fn member_owner(&self) -> Option<IdentityId> {
+        let member = self.member.as_ref()?;
+        let (team, user) = (member.team_id.clone(), member.user_id.clone());
+        Some(IdentityId::Member { team, user })
+    }
 }
 
 /// Finds out who is calling, and refuses whoever may not call at all.

@@ -180,7 +180,10 @@ mod tests {
     }
 
     fn money() -> impl Strategy<Value = f64> {
-        prop::num::f64::POSITIVE | prop::num::f64::ZERO
+        prop::num::f64::POSITIVE
+            | prop::num::f64::NORMAL
+            | prop::num::f64::SUBNORMAL
+            | prop::num::f64::ZERO
     }
 
     fn key() -> impl Strategy<Value = VirtualKey> {

@@ -55,18 +55,26 @@ impl IdentityId {
         }
     }
 
-    /// The names under which this identity lives in Redis.
-    pub(crate) fn names(&self, defects: Defects) -> Names {
-        let id = match self {
+    /// Its kind and its escaped id: no other identity has the same.
+    pub(crate) fn name(&self) -> String {
+        format!("{}:{}", self.kind().tag(), self.escaped())
+    }
+
+    fn escaped(&self) -> String {
+        match self {
             Self::Key(id) | Self::Team(id) | Self::User(id) => escape(id),
             Self::Member { team, user } => format!("{}:{}", escape(team), escape(user)),
-        };
-        let kind = self.kind().tag();
+        }
+    }
+
+    /// The names under which this identity lives in Redis.
+    pub(crate) fn names(&self, defects: Defects) -> Names {
+        let name = self.name();
         let bare = defects.shares_key_space() && matches!(self, Self::Team(_) | Self::User(_));
         Names {
-            entry: if bare { format!("rg:{id}") } else { format!("rg:{kind}:{id}") },
-            generation: format!("rg-gen:{kind}:{id}"),
-            lock: format!("rg-lock:{kind}:{id}"),
+            entry: if bare { format!("rg:{}", self.escaped()) } else { format!("rg:{name}") },
+            generation: format!("rg-gen:{name}"),
+            lock: format!("rg-lock:{name}"),
         }
     }
 }

@@ -36,18 +36,6 @@ pub(crate) enum Record {
     Absent(Kind),
 }
 
-impl Record {
-    fn kind(&self) -> Kind {
-        match self {
-            Self::Key(_) => Kind::Key,
-            Self::Team(_) => Kind::Team,
-            Self::User(_) => Kind::User,
-            Self::Member(_) => Kind::Member,
-            Self::Absent(kind) => *kind,
-        }
-    }
-}
-
 /// A kind of identity that can be cached.
 pub(crate) trait Identity: codec::Payload {
     /// This identity as a record.

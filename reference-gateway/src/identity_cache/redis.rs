@@ -12,7 +12,7 @@ use redis::{Script, Value, pipe};
 use super::keys::{IdentityId, Names};
 use crate::{
     defects::Defects,
-    redis::{Down, Link, Urgency},
+    redis::{Failure, Link, Urgency},
 };
 
 /// How long a replica may hold the lock of an identity that it is reading.
@@ -50,6 +50,9 @@ pub(super) struct Claim {
     pub(super) found: Option<Found>,
 }
 
+/// The lock's answer, the generation, the entry, and the life it has left.
+type Claimed = (Value, Option<Vec<u8>>, Option<Vec<u8>>, i64);
+
 /// What is needed to fill an entry.
 pub(super) struct Fill<'a> {
     pub(super) names: &'a Names,
@@ -75,17 +78,22 @@ impl RedisTier {
     }
 
     /// Reads an entry and the life it has left, in one round trip.
-    pub(super) async fn read(&self, names: &Names) -> Result<Option<Found>, Down> {
+    pub(super) async fn read(&self, names: &Names) -> Result<Option<Found>, Failure> {
         let mut commands = pipe();
         commands.cmd("GET").arg(&names.entry).cmd("PTTL").arg(&names.entry);
-        let (payload, left): (Option<Vec<u8>>, i64) =
-            self.link.pipeline(&commands, Urgency::CanSkip).await?;
-        Ok(found(payload, left))
+        match self.link.pipeline(&commands, Urgency::CanSkip).await {
+            Ok((payload, left)) => Ok(found(payload, left)),
+            Err(Failure::WrongType) => {
+                self.clear(names).await?;
+                Ok(None)
+            }
+            Err(Failure::Down) => Err(Failure::Down),
+        }
     }
 
     /// Tries to become the one who reads this identity, in one round trip. The entry is read
     /// after the lock was asked for, so whoever wins knows that nobody has just filled it.
-    pub(super) async fn claim(&self, names: &Names, token: &str) -> Result<Claim, Down> {
+    pub(super) async fn claim(&self, names: &Names, token: &str) -> Result<Claim, Failure> {
         let mut commands = pipe();
         commands
             .cmd("SET")
@@ -100,8 +108,11 @@ impl RedisTier {
             .arg(&names.entry)
             .cmd("PTTL")
             .arg(&names.entry);
-        let (locked, generation, payload, left): (Value, Option<Vec<u8>>, Option<Vec<u8>>, i64) =
-            self.link.pipeline(&commands, Urgency::CanSkip).await?;
+        let answers = self.link.pipeline(&commands, Urgency::CanSkip).await;
+        if answers == Err(Failure::WrongType) {
+            self.clear(names).await?;
+        }
+        let (locked, generation, payload, left): Claimed = answers?;
         Ok(Claim {
             won: locked == Value::Okay,
             generation: generation.unwrap_or_default(),
@@ -109,8 +120,15 @@ impl RedisTier {
         })
     }
 
+    /// Removes values that are not ours from names that are.
+    async fn clear(&self, names: &Names) -> Result<(), Failure> {
+        let mut commands = pipe();
+        commands.cmd("DEL").arg(&names.entry).arg(&names.generation).arg(&names.lock).ignore();
+        self.link.pipeline(&commands, Urgency::CanSkip).await
+    }
+
     /// Fills an entry and gives the lock back; `false` when the identity changed meanwhile.
-    pub(super) async fn fill(&self, fill: &Fill<'_>) -> Result<bool, Down> {
+    pub(super) async fn fill(&self, fill: &Fill<'_>) -> Result<bool, Failure> {
         let mut script = self.fill.prepare_invoke();
         script
             .key(&fill.names.entry)
@@ -139,7 +157,7 @@ impl RedisTier {
         message: &str,
         generation: &str,
         defects: Defects,
-    ) -> Result<(), Down> {
+    ) -> Result<(), Failure> {
         let mut commands = pipe();
         commands.atomic();
         for id in ids {

@@ -11,6 +11,7 @@ use super::{
     Identity, IdentityId, Kind, Record, codec,
     codec::Unreadable,
     flights::{Flights, Ticket},
+    invalidation::Unannounced,
     keys::Names,
     memory::Memory,
     redis::{Claim, Fill, Found as Entry, RedisTier},
@@ -43,6 +44,7 @@ pub(super) struct Tiers {
     pub(super) memory: Memory,
     pub(super) flights: Flights<Outcome>,
     pub(super) redis: Option<RedisTier>,
+    pub(super) unannounced: Unannounced,
     pub(super) defects: Defects,
     store: Arc<Store>,
     metrics: Arc<Metrics>,
@@ -68,6 +70,7 @@ impl IdentityCache {
                 memory,
                 flights: Flights::new(),
                 redis: redis.map(RedisTier::new),
+                unannounced: Unannounced::default(),
                 defects,
                 store,
                 metrics,
@@ -173,7 +176,8 @@ impl Tiers {
 
     /// Reads below the memory tier, and fills what missed.
     async fn read<T: Identity>(&self, id: &IdentityId, names: &Names, ticket: Ticket) -> Outcome {
-        if let Some(redis) = &self.redis {
+        let believed = self.redis.as_ref().filter(|_| !self.unannounced.contains(id));
+        if let Some(redis) = believed {
             return self.read_shared::<T>(redis, id, names, ticket).await;
         }
         let started = Instant::now();

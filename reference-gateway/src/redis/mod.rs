@@ -15,17 +15,23 @@ use std::{
 };
 
 use redis::{
-    Client, FromRedisValue, Pipeline, RedisError, ScriptInvocation,
+    Client, ErrorKind, FromRedisValue, Pipeline, RedisError, ScriptInvocation,
     aio::{ConnectionManager, PubSub},
 };
 
 /// How long a failed Redis is left alone before it is asked again.
 const REST_AFTER_FAILURE: Duration = Duration::from_millis(250);
 
-/// Redis could not answer; whoever asked goes on without it.
+/// Why Redis gave no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("redis is unavailable")]
-pub(crate) struct Down;
+pub(crate) enum Failure {
+    /// It could not answer; whoever asked goes on without it.
+    #[error("redis is unavailable")]
+    Down,
+    /// Something else than a string lives under a name of ours.
+    #[error("a name holds a value of another type")]
+    WrongType,
+}
 
 /// May a command be skipped while Redis rests after a failure?
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,23 +69,48 @@ impl Link {
         &self,
         pipeline: &Pipeline,
         urgency: Urgency,
-    ) -> Result<T, Down> {
-        let mut connection = self.connection.clone();
-        self.bounded(urgency, pipeline.query_async(&mut connection)).await
+    ) -> Result<T, Failure> {
+        self.bounded(urgency, || {
+            let mut connection = self.connection.clone();
+            async move { pipeline.query_async(&mut connection).await }
+        })
+        .await
     }
 
     /// Runs a script, loading it first where Redis does not know it.
     pub(crate) async fn script<T: FromRedisValue>(
         &self,
         script: &ScriptInvocation<'_>,
-    ) -> Result<T, Down> {
-        let mut connection = self.connection.clone();
-        self.bounded(Urgency::CanSkip, script.invoke_async(&mut connection)).await
+    ) -> Result<T, Failure> {
+        self.bounded(Urgency::CanSkip, || {
+            let mut connection = self.connection.clone();
+            async move { script.invoke_async(&mut connection).await }
+        })
+        .await
+    }
+
+    /// The same for a script that must not run twice: an answer that got lost counts as none.
+    pub(crate) async fn script_once<T: FromRedisValue>(
+        &self,
+        script: &ScriptInvocation<'_>,
+    ) -> Result<T, Failure> {
+        let ran = AtomicBool::new(false);
+        self.bounded(Urgency::CanSkip, || {
+            let mut connection = self.connection.clone();
+            let ran = ran.swap(true, Ordering::Relaxed);
+            async move {
+                match ran {
+                    true => Err(RedisError::from((ErrorKind::Io, "the connection was lost"))),
+                    false => script.invoke_async(&mut connection).await,
+                }
+            }
+        })
+        .await
     }
 
     /// A connection of its own that listens to `channel`.
-    pub(crate) async fn subscribe(&self, channel: &str) -> Result<PubSub, Down> {
-        self.bounded(Urgency::MustTry, async {
+    pub(crate) async fn subscribe(&self, channel: &str) -> Result<PubSub, Failure> {
+        self.bounded(Urgency::MustTry, || async {
             let mut subscription = self.client.get_async_pubsub().await?;
             subscription.subscribe(channel).await?;
             Ok(subscription)
@@ -87,31 +118,42 @@ impl Link {
         .await
     }
 
-    async fn bounded<T>(
-        &self,
-        urgency: Urgency,
-        work: impl Future<Output = Result<T, RedisError>>,
-    ) -> Result<T, Down> {
+    /// Does `work` within the time bound. A connection that broke while it was idle says nothing
+    /// about the server, so the work, which can always be repeated, gets a second chance.
+    async fn bounded<T, F>(&self, urgency: Urgency, work: impl Fn() -> F) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<T, RedisError>>,
+    {
         if urgency == Urgency::CanSkip && self.health.is_resting() {
-            return Err(Down);
+            return Err(Failure::Down);
         }
-        match tokio::time::timeout(self.timeout, work).await {
+        let attempts = async {
+            match work().await {
+                Err(error) if error.is_connection_dropped() => work().await,
+                result => result,
+            }
+        };
+        match tokio::time::timeout(self.timeout, attempts).await {
             Ok(Ok(value)) => {
                 self.health.recovered();
                 Ok(value)
             }
-            // The server is well; only this entry is not what it should be.
-            Ok(Err(error)) if error.code() == Some("WRONGTYPE") => Err(Down),
+            Ok(Err(error)) if is_wrong_type(&error) => Err(Failure::WrongType),
             Ok(Err(error)) => {
                 self.health.failed(&error.to_string());
-                Err(Down)
+                Err(Failure::Down)
             }
             Err(_) => {
                 self.health.failed("no answer in time");
-                Err(Down)
+                Err(Failure::Down)
             }
         }
     }
+}
+
+fn is_wrong_type(error: &RedisError) -> bool {
+    let errors = error.clone().into_server_errors();
+    errors.is_some_and(|errors| errors.iter().any(|(_, error)| error.code() == "WRONGTYPE"))
 }
 
 impl Health {

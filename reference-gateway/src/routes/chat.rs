@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     access::{CallId, StillOpen},
+    admission::{Admission, Grant},
     app::App,
     auth::{Caller, authenticate, fingerprint},
     error::GatewayError,
@@ -46,21 +47,48 @@ pub(crate) async fn serve(
     }
     caller.check_model(&alias)?;
     let deployment = app.providers.pick(&alias)?;
-    let settlement =
-        Settlement::new(&app, &caller, call_id, &alias, deployment.price, prompt_bytes);
-    let streamed = body.get("stream").and_then(Value::as_bool).unwrap_or(false);
-    match streamed {
-        true => {
-            let caller_wants_usage = ask_for_usage(&mut body);
-            let answer = app.providers.chat(deployment, body).await?;
-            Ok(relay(deployment, answer, alias, caller_wants_usage, settlement))
+    let estimate = estimate(&body, prompt_bytes);
+    let grant = match &caller {
+        Caller::Master => None,
+        Caller::Holder(holder) => {
+            let reserve_pico = deployment.price.cost_pico(estimate);
+            app.admission.admit(holder, &call_id, reserve_pico).await?
         }
-        false => {
-            let answer = app.providers.chat(deployment, body).await?;
-            let answer = whole(deployment, answer).await?;
-            restamp(&answer, &alias, settlement)
+    };
+    let mut settlement =
+        Settlement::new(&app, &caller, grant, call_id, &alias, deployment.price, prompt_bytes);
+    let is_streamed = body.get("stream").and_then(Value::as_bool).unwrap_or(false);
+    let caller_wants_usage = is_streamed && ask_for_usage(&mut body);
+    let answer = match app.providers.chat(deployment, body).await {
+        Ok(answer) => answer,
+        Err(error) => {
+            settlement.finish().await;
+            return Err(error);
         }
+    };
+    if is_streamed {
+        return Ok(relay(deployment, answer, alias, caller_wants_usage, settlement));
     }
+    let answer = whole(deployment, answer).await;
+    let response = answer.and_then(|answer| restamp(&answer, &alias, &mut settlement));
+    settlement.finish().await;
+    response
+}
+
+/// What a request may use at most, as far as it says: four bytes of body for a prompt token.
+fn estimate(body: &Map<String, Value>, prompt_bytes: usize) -> Usage {
+    const COMPLETION_TOKENS: i64 = 1024;
+    let bound = ["max_completion_tokens", "max_tokens"]
+        .into_iter()
+        .find_map(|name| body.get(name).and_then(Value::as_i64));
+    Usage {
+        prompt_tokens: tokens_of(prompt_bytes),
+        completion_tokens: bound.unwrap_or(COMPLETION_TOKENS).max(0),
+    }
+}
+
+fn tokens_of(bytes: usize) -> i64 {
+    i64::try_from(bytes.div_ceil(4)).unwrap_or(i64::MAX)
 }
 
 /// Makes the provider declare usage at the end of a stream; says whether the caller had asked.
@@ -78,7 +106,7 @@ fn ask_for_usage(body: &mut Map<String, Value>) -> bool {
 fn restamp(
     answer: &[u8],
     alias: &str,
-    mut settlement: Settlement,
+    settlement: &mut Settlement,
 ) -> Result<Response, GatewayError> {
     let mut answer: Map<String, Value> =
         serde_json::from_slice(answer).map_err(|_| GatewayError::ProviderGarbled)?;
@@ -122,26 +150,26 @@ fn name_model(headers: &mut HeaderMap, alias: &str) {
     }
 }
 
-/// Charges one request exactly once: when this is dropped, whichever way the request ended.
+/// Charges one request exactly once: when it is finished, or dropped because the caller left.
 pub(crate) struct Settlement {
+    admission: Arc<Admission>,
     queue: Arc<SpendQueue>,
+    grant: Option<Grant>,
     price: Price,
     prompt_bytes: usize,
     usage: Option<Usage>,
     contents: i64,
     /// Nothing was answered, so nothing is charged.
     is_answered: bool,
-    call_id: String,
-    token: String,
-    team_id: Option<String>,
-    user_id: Option<String>,
-    alias: String,
+    /// Taken when the request is charged.
+    row: Option<SpendRow>,
 }
 
 impl Settlement {
     fn new(
         app: &App,
         caller: &Caller,
+        grant: Option<Grant>,
         call_id: String,
         alias: &str,
         price: Price,
@@ -155,18 +183,29 @@ impl Settlement {
                 (key.token.clone(), owned(key.team()), owned(key.user()))
             }
         };
+        let row = SpendRow {
+            call_id,
+            token,
+            team_id,
+            user_id,
+            model: alias.to_owned(),
+            status: 200,
+            prompt_tokens: 0,
+            completion_tokens: 0,
+            estimated: false,
+            spend_pico: 0,
+            at_ms: 0,
+        };
         Self {
+            admission: Arc::clone(&app.admission),
             queue: Arc::clone(&app.spend),
+            grant,
             price,
             prompt_bytes,
             usage: None,
             contents: 0,
             is_answered: false,
-            call_id,
-            token,
-            team_id,
-            user_id,
-            alias: alias.to_owned(),
+            row: Some(row),
         }
     }
 
@@ -177,10 +216,33 @@ impl Settlement {
         self.contents = contents;
     }
 
-    /// The provider's usage, or an estimate: four bytes of prompt, or one event, for a token.
+    /// Charges the request. Whoever asks next finds the budget as this request left it.
+    pub(crate) async fn finish(&mut self) {
+        let cost_pico = self.charge();
+        if let Some(grant) = self.grant.take() {
+            self.admission.settle(grant, cost_pico).await;
+        }
+    }
+
+    fn charge(&mut self) -> i64 {
+        let Some(row) = self.row.take().filter(|_| self.is_answered) else { return 0 };
+        let usage = self.usage();
+        let spend_pico = self.price.cost_pico(usage);
+        self.queue.record(SpendRow {
+            prompt_tokens: usage.prompt_tokens,
+            completion_tokens: usage.completion_tokens,
+            estimated: self.usage.is_none(),
+            spend_pico,
+            at_ms: now_ms(),
+            ..row
+        });
+        spend_pico
+    }
+
+    /// The provider's usage, or an estimate: one event for a token.
     fn usage(&self) -> Usage {
         self.usage.unwrap_or_else(|| Usage {
-            prompt_tokens: i64::try_from(self.prompt_bytes.div_ceil(4)).unwrap_or(i64::MAX),
+            prompt_tokens: tokens_of(self.prompt_bytes),
             completion_tokens: self.contents,
         })
     }
@@ -192,22 +254,9 @@ impl Settlement {
 
 impl Drop for Settlement {
     fn drop(&mut self) {
-        if !self.is_answered {
-            return;
+        let cost_pico = self.charge();
+        if let Some(grant) = self.grant.take() {
+            self.admission.settle_later(grant, cost_pico);
         }
-        let usage = self.usage();
-        self.queue.record(SpendRow {
-            call_id: std::mem::take(&mut self.call_id),
-            token: std::mem::take(&mut self.token),
-            team_id: self.team_id.take(),
-            user_id: self.user_id.take(),
-            model: std::mem::take(&mut self.alias),
-            status: 200,
-            prompt_tokens: usage.prompt_tokens,
-            completion_tokens: usage.completion_tokens,
-            estimated: self.usage.is_none(),
-            spend_pico: self.price.cost_pico(usage),
-            at_ms: now_ms(),
-        });
     }
 }

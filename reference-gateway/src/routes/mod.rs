@@ -15,6 +15,11 @@ use axum::response::IntoResponse;
 
 use crate::error::GatewayError;
 
+/// A route that is not served with this method.
+pub(crate) async fn wrong_method() -> impl IntoResponse {
+    GatewayError::WrongMethod
+}
+
 /// What no route matches.
 pub(crate) async fn unknown() -> impl IntoResponse {
     GatewayError::NotFound { what: "The endpoint".to_owned() }

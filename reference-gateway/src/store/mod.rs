@@ -9,7 +9,9 @@ mod user;
 mod member;
 mod spend;
 
-pub(crate) use member::{Member, MemberBudget, MemberPatch};
+#[cfg(test)]
+pub(crate) use member::MemberBudget;
+pub(crate) use member::{Member, MemberPatch};
 pub(crate) use spend::SpendRow;
 pub(crate) use team::{NewTeam, Team, TeamPatch};
 pub(crate) use user::{NewUser, User, UserPatch};
@@ -40,6 +42,8 @@ static MIGRATIONS: Migrator = sqlx::migrate!();
 pub(crate) enum Unavailable {
     #[error("The database is unavailable")]
     Postgres,
+    #[error("The counters of spend are unavailable")]
+    Counters,
 }
 
 /// Why the store could not be prepared.
@@ -173,6 +177,7 @@ impl Store {
                 }
                 Ok(value)
             }
+            Err(error) if is_conflict(&error) => Err(Unavailable::Postgres),
             Err(error) => {
                 if self.up.swap(false, Ordering::Relaxed) {
                     tracing::warn!(store = "postgres", statement = kind, %error, "store is down");
@@ -181,6 +186,12 @@ impl Store {
             }
         }
     }
+}
+
+/// Did the server choose this statement as the victim of a deadlock? It will do better next time.
+fn is_conflict(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    matches!(code.as_deref(), Some("40P01" | "40001"))
 }
 
 /// Milliseconds since the Unix epoch.

@@ -1,6 +1,7 @@
 //! Spend: one row per request, and the totals of whoever is charged.
 
 use super::{Repeat, Store, Unavailable};
+use crate::identity_cache::IdentityId;
 
 /// What one request cost, and whom.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +21,28 @@ pub(crate) struct SpendRow {
 }
 
 impl Store {
+    /// What an identity has spent; nothing, if there is no such identity.
+    pub(crate) async fn spend_of(&self, owner: &IdentityId) -> Result<i64, Unavailable> {
+        let rows = self.rows::<(i64,)>("spend.select", Repeat::Once, || match owner {
+            IdentityId::Key(token) => {
+                sqlx::query_as("SELECT spend_pico FROM virtual_keys WHERE token = $1")
+                    .bind(token.clone())
+            }
+            IdentityId::Team(team) => {
+                sqlx::query_as("SELECT spend_pico FROM teams WHERE team_id = $1").bind(team.clone())
+            }
+            IdentityId::User(user) => {
+                sqlx::query_as("SELECT spend_pico FROM users WHERE user_id = $1").bind(user.clone())
+            }
+            IdentityId::Member { team, user } => sqlx::query_as(
+                "SELECT spend_pico FROM team_members WHERE team_id = $1 AND user_id = $2",
+            )
+            .bind(team.clone())
+            .bind(user.clone()),
+        });
+        Ok(rows.await?.pop().map_or(0, |(spend_pico,)| spend_pico))
+    }
+
     /// Records requests and adds their cost to every total, in one statement, so that either all
     /// of it is recorded or nothing. A call id that was recorded before is not charged again.
     pub(crate) async fn record_spend(&self, rows: &[SpendRow]) -> Result<(), Unavailable> {

@@ -52,6 +52,6 @@ pub(crate) async fn serve(
     if deleted.is_empty() {
         return Err(GatewayError::NotFound { what: "Key".to_owned() });
     }
-    app.cache.invalidate(deleted.into_iter().map(IdentityId::Key).collect()).await;
+    app.gone(deleted.into_iter().map(IdentityId::Key).collect()).await;
     Ok(Json(json!({"deleted_keys": shown})))
 }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use axum::{Json, extract::State};
 use http::HeaderMap;
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::generate::Wanted;
@@ -22,18 +21,11 @@ use crate::{
     store::KeyPatch,
 };
 
-/// The key, and the changes, which have the same names as when it was issued.
-#[derive(Debug, Deserialize)]
-pub(crate) struct Change {
-    #[serde(flatten)]
-    wanted: Wanted,
-}
-
-/// Serves the call.
+/// Serves the call. The changes have the same names as when the key was made.
 pub(crate) async fn serve(
     State(app): State<Arc<App>>,
     headers: HeaderMap,
-    Body(Change { wanted }): Body<Change>,
+    Body(wanted): Body<Wanted>,
 ) -> Result<Json<Value>, GatewayError> {
     require_admin(&app, &headers).await?;
     let named = wanted.key.into_value().filter(|key| !key.is_empty());

@@ -33,6 +33,6 @@ pub(crate) async fn serve(
     let keys = deleted.tokens.into_iter().map(IdentityId::Key);
     let members = deleted.members.into_iter().map(|(team, user)| IdentityId::Member { team, user });
     let teams = deleted.teams.iter().cloned().map(IdentityId::Team);
-    app.cache.invalidate(keys.chain(members).chain(teams).collect()).await;
+    app.gone(keys.chain(members).chain(teams).collect()).await;
     Ok(Json(json!({"deleted_teams": deleted.teams})))
 }

@@ -36,7 +36,7 @@ pub(crate) async fn serve(
     })?;
     let mut changed: Vec<IdentityId> = tokens.into_iter().map(IdentityId::Key).collect();
     changed.push(IdentityId::Member { team: team_id.clone(), user: user_id });
-    app.cache.invalidate(changed).await;
+    app.gone(changed).await;
     let team = app.store.team_info(&team_id).await?.ok_or_else(|| not_found(&team_id))?;
     let members = app.store.members_of_team(&team_id).await?;
     Ok(Json(Value::Object(row::team_with_members(&team, &members))))

@@ -33,6 +33,6 @@ pub(crate) async fn serve(
     let keys = deleted.tokens.into_iter().map(IdentityId::Key);
     let members = deleted.members.into_iter().map(|(team, user)| IdentityId::Member { team, user });
     let users = deleted.users.iter().cloned().map(IdentityId::User);
-    app.cache.invalidate(keys.chain(members).chain(users).collect()).await;
+    app.gone(keys.chain(members).chain(users).collect()).await;
     Ok(Json(json!({"deleted_users": deleted.users})))
 }
