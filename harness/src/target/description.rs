@@ -28,12 +28,11 @@ use std::{
 };
 
 use reqwest::Url;
-use serde::{Deserialize, Deserializer, de};
+use scenarios::{duration, nearest::nearest};
+use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
 use super::{
-    duration_text,
-    nearest::nearest,
     secret::Secret,
     template::{Placeholder, Template, UnknownPlaceholder},
     topology::Topology,
@@ -333,9 +332,9 @@ struct WrittenManaged {
     prepare: Vec<Spanned<String>>,
     master_key: Option<Spanned<String>>,
     ready_path: Option<Spanned<String>>,
-    #[serde(default = "half_a_minute", deserialize_with = "duration")]
+    #[serde(default = "half_a_minute", deserialize_with = "duration::deserialize")]
     start_timeout: Duration,
-    #[serde(default = "ten_seconds", deserialize_with = "duration")]
+    #[serde(default = "ten_seconds", deserialize_with = "duration::deserialize")]
     stop_timeout: Duration,
     #[serde(default)]
     ports: Vec<u16>,
@@ -391,15 +390,10 @@ fn yes() -> bool {
     true
 }
 
-fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    duration_text::parse(&text).map_err(de::Error::custom)
-}
-
 fn optional_duration<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Duration>, D::Error> {
-    duration(deserializer).map(Some)
+    duration::deserialize(deserializer).map(Some)
 }
 
 /// A text and where it is kept, to say where in it something stands.
@@ -441,7 +435,7 @@ impl Reader<'_> {
         match error.message().starts_with("unknown field `").then(|| quoted.next()).flatten() {
             Some(key) => {
                 let known: Vec<String> = quoted.collect();
-                let nearest = nearest(&key, &known).cloned();
+                let nearest = nearest(&key, known.iter().map(String::as_str)).map(str::to_owned);
                 TargetError::UnknownKey { at, key, nearest, known }
             }
             None => TargetError::Malformed { at, reason: error.message().trim().to_owned() },
@@ -456,7 +450,7 @@ impl Reader<'_> {
         Err(TargetError::UnknownAdapter {
             at: self.file.place(adapter.span().start),
             adapter: adapter.get_ref().clone(),
-            nearest: nearest(adapter.get_ref(), adapters).map(|name| (*name).to_owned()),
+            nearest: nearest(adapter.get_ref(), adapters.iter().copied()).map(str::to_owned),
             known: adapters.iter().map(|name| (*name).to_owned()).collect(),
         })
     }
@@ -666,7 +660,7 @@ mod tests {
     #[test]
     fn a_value_of_the_wrong_kind_is_shown_where_it_stands() {
         assert_snapshot!(refusal("[managed]\ncommand = 'gateway'"), @r#"conf/target.toml:4:11: invalid type: string "gateway", expected a sequence"#);
-        assert_snapshot!(refusal("[managed]\ncommand = ['g']\nstart_timeout = '5 minutes'"), @r#"conf/target.toml:5:17: "5 minutes" is not a duration; write a whole number and a unit, as in "800ms", "5s" or "2m""#);
+        assert_snapshot!(refusal("[managed]\ncommand = ['g']\nstart_timeout = '5 minutes'"), @r#"conf/target.toml:5:17: "5 minutes" is not a duration; write a number and a unit, as in "800ms", "60s", "5min""#);
         assert_snapshot!(refusal("[managed]\ncommand = ['g']\nreplicas = 0"), @"conf/target.toml:5:12: invalid value: integer `0`, expected a nonzero u8");
         assert_snapshot!(refusal("[managed]\ncommand = []"), @"conf/target.toml:4:11: the command names no program");
         assert_snapshot!(refusal("[attached]\nreplicas = ['localhost:4000']"), @"conf/target.toml:4:13: not a URL; write one as in `http://127.0.0.1:4000`");

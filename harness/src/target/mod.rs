@@ -17,8 +17,6 @@ mod process_group;
 mod watchdog;
 mod ready;
 mod ports;
-mod duration_text;
-mod nearest;
 
 pub use binaries::{Binary, MissingBinary};
 pub use description::{

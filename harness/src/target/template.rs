@@ -6,7 +6,9 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use super::{nearest::nearest, secret::Secret};
+use scenarios::nearest::nearest;
+
+use super::secret::Secret;
 
 /// What a launch decides, as a description refers to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
