@@ -13,7 +13,7 @@ use std::{path::Path, time::Duration};
 
 use serde_json::Value;
 
-use super::{Adapter, Line, Names, Request, admin_calls};
+use super::{Adapter, Line, Names, Request, admin_calls, default_staleness};
 use crate::{
     history::{Level, Manifest},
     op::{Admin, Kind, Refusal},
@@ -23,9 +23,6 @@ use crate::{
 
 /// The lifetime that the product gives to a cached identity unless it is configured.
 const TTL: Duration = Duration::from_secs(60);
-
-/// What a request may take between the last look at its caller and the provider.
-const IN_FLIGHT: Duration = Duration::from_millis(500);
 
 /// What the product's own admin calls act as, in every cache and table.
 const ADMIN_USER: &str = "default_user_id";
@@ -108,11 +105,10 @@ impl Adapter for LiteLlm {
         let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         Manifest {
             gateway: self.name().to_owned(),
-            wire_profile: "litellm-1.84".to_owned(),
+            wire_profile: "litellm".to_owned(),
             auth_cache_ttl_ms: millis(ttl),
-            // An entry that Redis is about to drop starts a lifetime of its own in the memory of
-            // the replica that reads it.
-            staleness_ms: millis(ttl * 2 + IN_FLIGHT),
+            // It declares none.
+            staleness_ms: millis(default_staleness(ttl)),
             shared_cache: true,
             replicas,
             workers,
@@ -158,13 +154,15 @@ impl Adapter for LiteLlm {
     /// The counters of spend are read back by primary key, too, once their Redis entry is gone. For
     /// keys that read differs from the one that admits a caller; for users and teams it does not, and
     /// is counted.
-    fn identity_reads(&self, sql: &str) -> Vec<Kind> {
+    fn identity_reads(&self, sql: &str, params: &[Option<String>]) -> Vec<Kind> {
         if sql.contains("FROM \"LiteLLM_VerificationToken\" AS v") {
             return vec![Kind::Key];
         }
         // One statement for whatever of these was not in the cache; what was is bound as NULL.
         if sql.contains(") AS user_row") && sql.contains(") AS membership_row") {
-            return vec![Kind::User, Kind::Team, Kind::Member];
+            let asked = [(0, Kind::User), (1, Kind::Team), (2, Kind::Member)];
+            let bound = |place: usize| params.get(place).is_some_and(Option::is_some);
+            return asked.into_iter().filter(|(place, _)| bound(*place)).map(|(_, kind)| kind).collect();
         }
         if !sql.starts_with("SELECT ") {
             return Vec::new();
@@ -521,18 +519,22 @@ mod tests {
     #[test]
     fn the_statement_that_admits_a_key_reads_a_key() {
         let sql = "\n    SELECT\n  v.*,\n  t.spend AS team_spend\n  FROM \"LiteLLM_VerificationToken\" AS v\n  LEFT JOIN \"LiteLLM_TeamTable\" AS t ON v.team_id = t.team_id\n  WHERE v.token = $1\n";
-        assert_eq!(LiteLlm.identity_reads(sql), [Kind::Key]);
+        assert_eq!(LiteLlm.identity_reads(sql, &[]), [Kind::Key]);
     }
 
     #[test]
     fn the_statement_that_reads_what_was_not_cached_reads_three_kinds() {
         let sql = "SELECT\n  (\n SELECT to_jsonb(u) FROM \"LiteLLM_UserTable\" u WHERE u.user_id = $1\n  ) AS user_row,\n  ( SELECT to_jsonb(t) FROM \"LiteLLM_TeamTable\" t WHERE t.team_id = $2\n  ) AS team_row,\n  ( SELECT to_jsonb(tm) FROM \"LiteLLM_TeamMembership\" tm WHERE tm.user_id = $3 AND tm.team_id = $2\n  ) AS membership_row";
-        assert_eq!(LiteLlm.identity_reads(sql), [Kind::User, Kind::Team, Kind::Member]);
+        let bound = |there: [bool; 3]| there.map(|it| it.then(|| "id".to_owned()));
+        let reads = |there| LiteLlm.identity_reads(sql, &bound(there));
+        assert_eq!(reads([true, true, true]), [Kind::User, Kind::Team, Kind::Member]);
+        // What was found in a cache is bound as NULL.
+        assert_eq!(reads([false, true, false]), [Kind::Team]);
     }
 
     #[test]
     fn reads_by_primary_key_are_told_from_what_looks_like_them() {
-        let reads = |sql: &str| LiteLlm.identity_reads(sql);
+        let reads = |sql: &str| LiteLlm.identity_reads(sql, &[]);
         let user = r#"SELECT "public"."LiteLLM_UserTable"."user_id", "public"."LiteLLM_UserTable"."updated_at" FROM "public"."LiteLLM_UserTable" WHERE ("public"."LiteLLM_UserTable"."user_id" = $1 AND 1=1) LIMIT $2 OFFSET $3"#;
         assert_eq!(reads(user), [Kind::User]);
         let member = r#"SELECT "public"."LiteLLM_TeamMembership"."user_id" FROM "public"."LiteLLM_TeamMembership" WHERE ("public"."LiteLLM_TeamMembership"."user_id" = $1 AND "public"."LiteLLM_TeamMembership"."team_id" = $2) LIMIT $3 OFFSET $4"#;

@@ -104,8 +104,8 @@ pub trait Adapter: Sync {
     /// What an answer that is not a success means.
     fn refusal(&self, status: u16, body: &Value) -> Refusal;
 
-    /// The kinds of identity that a statement reads; empty for any other statement.
-    fn identity_reads(&self, sql: &str) -> Vec<Kind>;
+    /// The kinds of identity that a statement reads, with these parameters; empty for any other.
+    fn identity_reads(&self, sql: &str, params: &[Option<String>]) -> Vec<Kind>;
 
     /// The kind of identity that a Redis payload holds.
     fn payload_kind(&self, key: &str, payload: &str) -> Option<Kind>;

@@ -105,7 +105,7 @@ impl Adapter for Reference {
         }
     }
 
-    fn identity_reads(&self, sql: &str) -> Vec<Kind> {
+    fn identity_reads(&self, sql: &str, _params: &[Option<String>]) -> Vec<Kind> {
         let Some(statement) = sql.trim_start().get(..6) else { return Vec::new() };
         if !statement.eq_ignore_ascii_case("select") {
             return Vec::new();

@@ -6,11 +6,17 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+/// The longest answer that a prompt asks for.
+const MAX_TOKENS: u32 = 16;
+
 /// A chat completion request.
 #[derive(Clone, Debug, Serialize)]
 pub struct ChatRequest {
     model: String,
     messages: [Message; 1],
+    // Without it LiteLLM 1.84 reserves the caller's whole remaining budget for one prompt, and refuses
+    // whoever asks at the same time.
+    max_tokens: u32,
     stream: bool,
 }
 
@@ -25,7 +31,7 @@ impl ChatRequest {
     pub fn asking(model: &str, mark: &str, stream: bool) -> ChatRequest {
         let content = format!("[[nonce:{mark}]] Say something.");
         let message = Message { role: "user", content };
-        ChatRequest { model: model.to_owned(), messages: [message], stream }
+        ChatRequest { model: model.to_owned(), messages: [message], max_tokens: MAX_TOKENS, stream }
     }
 }
 

@@ -320,10 +320,26 @@ impl Reaching<'_> {
         let setup = Setup { managed, master_key: &master_key, upstream: &upstream, path: &path };
         let database = self.database(&setup, stores, &mut parts.database).await?;
         stores.empty_redis().await?;
+        let mut behind = Vec::new();
         for replica in managed.topology.each_replica() {
-            let launched =
-                self.replica(&setup, replica, stores, &database, &mut parts.proxies).await?;
-            parts.replicas.push(launched);
+            behind.push(self.proxies(replica, stores, &database, &mut parts.proxies).await?);
+        }
+        let launching = managed
+            .topology
+            .each_replica()
+            .zip(&behind)
+            .map(|(replica, behind)| self.launch(&setup, replica, behind));
+        // Every launch is seen through, so that a replica which started beside one that failed is
+        // stopped with the rest.
+        let mut failed = None;
+        for launched in futures::future::join_all(launching).await {
+            match launched {
+                Ok(launched) => parts.replicas.push(launched),
+                Err(error) => failed = failed.or(Some(error)),
+            }
+        }
+        if let Some(error) = failed {
+            return Err(error);
         }
         let bases: Vec<_> =
             parts.replicas.iter().map(|replica| format!("http://{}", replica.address())).collect();
@@ -362,14 +378,14 @@ impl Reaching<'_> {
         Ok(fresh)
     }
 
-    async fn replica(
+    /// The store proxies of one replica.
+    async fn proxies(
         &self,
-        setup: &Setup<'_>,
         replica: Replica,
         stores: &Stores,
         database: &Database,
         proxies: &mut Vec<StoreProxy>,
-    ) -> Result<Launched, ReachError> {
+    ) -> Result<Behind, ReachError> {
         let system = |doing| move |source| ReachError::System { doing, source };
         let behind = database.address.socket_addr().await.map_err(system("find Postgres"))?;
         let proxy = self.proxy(StoreKind::Postgres, replica, behind).await?;
@@ -385,8 +401,18 @@ impl Reaching<'_> {
                 Some(through)
             }
         };
+        Ok(Behind { redis, postgres })
+    }
+
+    async fn launch(
+        &self,
+        setup: &Setup<'_>,
+        replica: Replica,
+        behind: &Behind,
+    ) -> Result<Launched, ReachError> {
         let sink = LogSink { replica, clock: self.clock, lines: self.channels.lines.clone() };
-        let request = setup.replica(replica, redis.as_ref(), &postgres, &self.request.args);
+        let args = &self.request.args;
+        let request = setup.replica(replica, behind.redis.as_ref(), &behind.postgres, args);
         Ok(request.launch(Some(sink)).await?)
     }
 
@@ -419,6 +445,12 @@ impl Reaching<'_> {
         let topology = attached.topology();
         Ok((client, made_of, (topology.replicas.get(), topology.workers.get())))
     }
+}
+
+/// The stores of one replica, as it reaches them.
+struct Behind {
+    redis: Option<crate::target::stores::RedisAddress>,
+    postgres: crate::target::stores::PostgresAddress,
 }
 
 /// What every replica of a stack is started with.

@@ -175,7 +175,7 @@ fn postgres(
         names.push(' ');
         names.push_str(param);
     }
-    let reads: Vec<Kind> = adapter.identity_reads(&sql);
+    let reads: Vec<Kind> = adapter.identity_reads(&sql, &params);
     Read {
         names,
         shape: brief(&sql, 160),

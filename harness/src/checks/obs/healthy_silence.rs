@@ -14,7 +14,8 @@ use crate::{
     capability::Capability,
     check::{Check, Level, one_arm},
     generators::{fewer::at_most, identities::identities, requests},
-    history::{Event, History, Level as LogLevel, Manifest},
+    clock::Micros,
+    history::{Event, History, Level as LogLevel, Manifest, Seen},
     op::Alias,
     plan::{Plan, Step},
     verdict::{Verdict, Violation, proof},
@@ -65,20 +66,32 @@ fn judge(histories: &[History]) -> Verdict {
         return Verdict::Inconclusive(why);
     }
     let calls = history.calls();
-    let served = calls.iter().filter(|seen| seen.chat().is_some() && seen.answered()).count();
-    if served == 0 {
+    let prompts: Vec<_> = calls.iter().filter(|seen| seen.chat().is_some()).collect();
+    let Some(first) = prompts.iter().find(|seen| seen.answered()) else {
         return Verdict::Inconclusive("no request was served".to_owned());
+    };
+    // A refusal may be logged. What the gateway declined to create explains lines of its own, so only
+    // what comes after it is judged.
+    if let Some(refused) = prompts.iter().find(|seen| !seen.answered()) {
+        let outcome = refused.outcome.map_or_else(String::new, ToString::to_string);
+        return Verdict::Inconclusive(format!("a request that should be served was not: {outcome}"));
     }
-    let mut violations = loud_lines(history, calls.len());
+    let from = match calls.iter().all(Seen::answered) {
+        true => Micros(0),
+        false => first.invoked,
+    };
+    let mut violations = loud_lines(history, calls.len(), from);
     violations.extend(too_many_bytes(history, calls.len()));
     violations.extend(repeated_templates(history, calls.len()));
     Verdict::of(violations)
 }
 
-fn loud_lines(history: &History, calls: usize) -> Vec<Violation> {
+fn loud_lines(history: &History, calls: usize, from: Micros) -> Vec<Violation> {
     let mut loud: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (index, _, template, _) in history.lines_at_least(LogLevel::Warn) {
-        loud.entry(template).or_default().push(index);
+        if history.entries.get(index).is_some_and(|entry| entry.at >= from) {
+            loud.entry(template).or_default().push(index);
+        }
     }
     loud.into_iter()
         .map(|(template, lines)| Violation {
