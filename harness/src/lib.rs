@@ -34,4 +34,6 @@ pub mod report;
 pub mod cli;
 
 #[cfg(test)]
+mod golden;
+#[cfg(test)]
 mod tidy;
