@@ -38,6 +38,12 @@ pub const ALL: &[PlantedDefect] = &[
                   a team without restrictions.",
     },
     PlantedDefect {
+        name: "codec-none-key",
+        caught_by: "codec.no-null-key",
+        summary: "The team or user that a key does not have is looked up in Redis all the same, \
+                  under a name made from nothing.",
+    },
+    PlantedDefect {
         name: "log-miss-as-error",
         caught_by: "obs.healthy-silence",
         summary: "Every cache miss is logged at ERROR.",
@@ -125,6 +131,11 @@ impl Defects {
     /// Is an entry of the wrong kind reported at WARN and ERROR?
     pub(crate) fn alarms_on_wrong_kind(self) -> bool {
         self.has("codec-shared-key-space")
+    }
+
+    /// Is the team or user that a key does not have looked up all the same?
+    pub(crate) fn asks_for_missing_owners(self) -> bool {
+        self.has("codec-none-key")
     }
 
     /// Is a cache miss reported at ERROR?

@@ -126,6 +126,9 @@ impl IdentityCache {
     /// Called once a request was authenticated. Nothing happens, unless a defect is planted.
     pub(crate) async fn used(&self, key: &Arc<VirtualKey>) {
         let tiers = &self.tiers;
+        if tiers.defects.asks_for_missing_owners() {
+            self.ask_for_missing_owners(key).await;
+        }
         if !tiers.defects.revokes_locally() {
             return;
         }
@@ -134,6 +137,23 @@ impl IdentityCache {
         if let Some(redis) = &tiers.redis {
             let payload = codec::encode(Some(&**key), tiers.defects);
             redis.overwrite(&names, &payload, tiers.ttl).await;
+        }
+    }
+
+    /// What the defect `codec-none-key` plants.
+    async fn ask_for_missing_owners(&self, key: &VirtualKey) {
+        let Some(redis) = &self.tiers.redis else { return };
+        for (kind, owner) in [(Kind::Team, key.team()), (Kind::User, key.user())] {
+            if owner.is_none() {
+                let name = format!("{}:None", kind.tag());
+                let names = Names {
+                    entry: format!("rg:{name}"),
+                    generation: format!("rg-gen:{name}"),
+                    lock: format!("rg-lock:{name}"),
+                };
+                // Whatever it says, nobody is there.
+                let _ = redis.read(&names).await;
+            }
         }
     }
 }
