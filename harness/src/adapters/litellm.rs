@@ -162,7 +162,11 @@ impl Adapter for LiteLlm {
         if sql.contains(") AS user_row") && sql.contains(") AS membership_row") {
             let asked = [(0, Kind::User), (1, Kind::Team), (2, Kind::Member)];
             let bound = |place: usize| params.get(place).is_some_and(Option::is_some);
-            return asked.into_iter().filter(|(place, _)| bound(*place)).map(|(_, kind)| kind).collect();
+            return asked
+                .into_iter()
+                .filter(|(place, _)| bound(*place))
+                .map(|(_, kind)| kind)
+                .collect();
         }
         if !sql.starts_with("SELECT ") {
             return Vec::new();
@@ -239,8 +243,8 @@ impl Adapter for LiteLlm {
     }
 
     fn side_by_side(&self) -> usize {
-        // One worker serves some forty requests a second.
-        4
+        // One worker serves some forty requests a second, and a case may have four callers.
+        2
     }
 }
 
@@ -480,6 +484,12 @@ mod tests {
             ),
             Refusal::Fault
         );
+    }
+
+    #[test]
+    fn an_entry_may_live_twice() {
+        let manifest = LiteLlm.manifest(Duration::from_secs(5), 2, 1);
+        assert_eq!(manifest.staleness(), Duration::from_millis(10_500));
     }
 
     #[test]
