@@ -31,18 +31,26 @@ fn check(parser: fn() -> MessageParser) {
     });
 }
 
-/// Type, length and kept body of each message before the end or the first refusal.
-fn all(
-    bytes: &[u8],
-    length: usize,
-    mut parser: MessageParser,
-) -> (Vec<(u8, u32, Vec<u8>)>, Option<Refusal>) {
+/// A message that outlives its parser.
+#[derive(Debug, PartialEq)]
+struct Found {
+    kind: u8,
+    len: u32,
+    body: Vec<u8>,
+}
+
+/// The messages before the end or the first refusal.
+fn all(bytes: &[u8], length: usize, mut parser: MessageParser) -> (Vec<Found>, Option<Refusal>) {
     let mut found = Vec::new();
     for mut piece in bytes.chunks(length.max(1)) {
         while !piece.is_empty() {
             match parser.next(piece) {
                 Ok(step) => {
-                    found.extend(step.message.map(|it| (it.kind, it.len, it.body.to_vec())));
+                    found.extend(step.message.map(|it| Found {
+                        kind: it.kind,
+                        len: it.len,
+                        body: it.body.to_vec(),
+                    }));
                     piece = &piece[step.used..];
                 }
                 Err(refusal) => return (found, Some(refusal)),

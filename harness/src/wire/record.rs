@@ -309,3 +309,27 @@ fn is_zero(value: &u64) -> bool {
 fn is_zero_part(value: &u32) -> bool {
     *value == 0
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What stored runs look like. A change here is a change of [`VERSION`], unless it only adds.
+    const GOLDEN: [&str; 7] = [
+        r#"{"replica":1,"store":"redis","connection":3,"asked":10,"answered":25,"body":{"kind":"redis_command","name":"GET","keys":["rg:key:1"],"args":[],"reply":{"is":"bulk","value":"{\"v\":1}"},"transaction":false,"db":0}}"#,
+        r#"{"replica":1,"store":"redis","connection":3,"asked":10,"answered":25,"fault":2,"body":{"kind":"redis_command","name":"MGET","keys":["a","b"],"args":[],"left_out":4,"reply":{"is":"array","len":6,"items":[{"is":"nil"},{"is":"int","value":7}]},"transaction":true,"db":2}}"#,
+        r#"{"replica":0,"store":"redis","connection":4,"asked":10,"answered":10,"body":{"kind":"redis_push","what":"message","channel":"invalidate","payload":{"hex":"ff","len":1}}}"#,
+        r#"{"replica":0,"store":"postgres","connection":1,"asked":10,"answered":25,"body":{"kind":"pg_statement","sql":"SELECT $1, $2","params":["7",null],"tag":"SELECT 1","rows":1,"error":null,"transaction":"in"}}"#,
+        r#"{"replica":0,"store":"postgres","connection":1,"asked":10,"answered":25,"body":{"kind":"pg_statement","sql":"SELECT 1/0","part":1,"params":[],"tag":"","rows":0,"error":{"sqlstate":"22012","message":"division by zero"},"transaction":"failed"}}"#,
+        r#"{"replica":0,"store":"postgres","connection":1,"asked":10,"answered":null,"body":{"kind":"closed","reason":{"by":"broken","error":"reset"}}}"#,
+        r#"{"replica":0,"store":"redis","connection":0,"asked":10,"answered":null,"fault":1,"body":{"kind":"fault_healed","id":1,"fault":{"fault":"delay","on":{"which":"command","name":"EVALSHA"},"by_ms":50},"hits":3}}"#,
+    ];
+
+    #[test]
+    fn stored_events_can_still_be_read_and_are_written_the_same() {
+        for line in GOLDEN {
+            let event: WireEvent = serde_json::from_str(line).unwrap();
+            assert_eq!(serde_json::to_string(&event).unwrap(), line);
+        }
+    }
+}
