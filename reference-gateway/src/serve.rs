@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     admission::Admission,
     app::{App, router},
+    auth::fingerprint,
     config::Config,
     defects::Defects,
     identity_cache::IdentityCache,
@@ -78,7 +79,7 @@ pub async fn serve(
         spend: Arc::clone(&spend),
         metrics,
         defects,
-        master_key: settings.master_key.clone(),
+        master_token: fingerprint(settings.master_key.expose()),
     });
 
     let listener = TcpListener::bind((host, port))

@@ -151,7 +151,7 @@ impl Tiers {
 
     fn forget(&self, ids: &[IdentityId]) {
         for id in ids {
-            let name = id.names(self.defects).entry;
+            let name = id.entry(self.defects);
             self.flights.ground(id, || self.memory.forget(&name));
         }
     }

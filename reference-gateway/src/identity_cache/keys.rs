@@ -67,12 +67,20 @@ impl IdentityId {
         }
     }
 
+    /// The name of its entry, in both tiers.
+    pub(crate) fn entry(&self, defects: Defects) -> String {
+        let is_bare = defects.shares_key_space() && matches!(self, Self::Team(_) | Self::User(_));
+        match is_bare {
+            true => format!("rg:{}", self.escaped()),
+            false => format!("rg:{}", self.name()),
+        }
+    }
+
     /// The names under which this identity lives in Redis.
     pub(crate) fn names(&self, defects: Defects) -> Names {
         let name = self.name();
-        let bare = defects.shares_key_space() && matches!(self, Self::Team(_) | Self::User(_));
         Names {
-            entry: if bare { format!("rg:{}", self.escaped()) } else { format!("rg:{name}") },
+            entry: self.entry(defects),
             generation: format!("rg-gen:{name}"),
             lock: format!("rg-lock:{name}"),
         }

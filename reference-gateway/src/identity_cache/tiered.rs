@@ -107,12 +107,11 @@ impl IdentityCache {
 
     async fn lookup<T: Identity>(&self, id: IdentityId) -> Result<Option<Arc<T>>, Unavailable> {
         let tiers = &self.tiers;
-        let names = id.names(tiers.defects);
-        if let Some(identity) = tiers.remembered::<T>(&names) {
+        if let Some(identity) = tiers.remembered::<T>(&id.entry(tiers.defects)) {
             return Ok(identity);
         }
         let outcome = tiers.flights.join(&id, |ticket| {
-            let (tiers, id) = (Arc::clone(tiers), id.clone());
+            let (tiers, id, names) = (Arc::clone(tiers), id.clone(), id.names(tiers.defects));
             async move { tiers.read::<T>(&id, &names, ticket).await }
         });
         // A read that died left no outcome; whoever waited for it reads for themselves.
@@ -160,9 +159,9 @@ impl IdentityCache {
 
 impl Tiers {
     /// What the memory tier knows: an identity, or that there is none.
-    fn remembered<T: Identity>(&self, names: &Names) -> Option<Option<Arc<T>>> {
+    fn remembered<T: Identity>(&self, entry: &str) -> Option<Option<Arc<T>>> {
         let kind = T::KIND.tag();
-        let Some(record) = self.memory.get(&names.entry) else {
+        let Some(record) = self.memory.get(entry) else {
             self.metrics.lookup(kind, Tier::Memory, Found::Miss);
             return None;
         };
@@ -171,24 +170,24 @@ impl Tiers {
                 self.metrics.lookup(kind, Tier::Memory, Found::Hit);
                 Some(identity)
             }
-            None => self.reread(&record, names),
+            None => self.reread(&record, entry),
         }
     }
 
     /// What is left of a memory entry of another kind. Names are disjoint, so this takes a
     /// planted defect.
-    fn reread<T: Identity>(&self, record: &Record, names: &Names) -> Option<Option<Arc<T>>> {
-        let entry = match record {
+    fn reread<T: Identity>(&self, record: &Record, name: &str) -> Option<Option<Arc<T>>> {
+        let payload = match record {
             Record::Key(key) => codec::encode(Some(&**key), self.defects),
             Record::Team(team) => codec::encode(Some(&**team), self.defects),
             Record::User(user) => codec::encode(Some(&**user), self.defects),
             Record::Member(member) => codec::encode(Some(&**member), self.defects),
             Record::Absent(_) => codec::encode(None::<&T>, self.defects),
         };
-        match codec::decode::<T>(&entry, self.defects) {
+        match codec::decode::<T>(&payload, self.defects) {
             Ok(identity) => Some(identity.map(Arc::new)),
             Err(error) => {
-                self.unreadable(T::KIND, Tier::Memory, names, &error);
+                self.unreadable(T::KIND, Tier::Memory, name, &error);
                 None
             }
         }
@@ -319,7 +318,7 @@ impl Tiers {
                 Some(identity.map_or(Record::Absent(T::KIND), |found| T::record(Arc::new(found))))
             }
             Err(error) => {
-                self.unreadable(T::KIND, Tier::Redis, names, &error);
+                self.unreadable(T::KIND, Tier::Redis, &names.entry, &error);
                 None
             }
         }
@@ -380,14 +379,64 @@ impl Tiers {
 
     /// An entry that cannot be read is a miss, and is about to be replaced, so this is said once
     /// per entry.
-    fn unreadable(&self, kind: Kind, tier: Tier, names: &Names, error: &Unreadable) {
+    fn unreadable(&self, kind: Kind, tier: Tier, name: &str, error: &Unreadable) {
         self.metrics.lookup(kind.tag(), tier, Found::Unreadable);
-        let name = names.entry.as_str();
         if self.defects.alarms_on_wrong_kind() {
             tracing::warn!(target: "identity_cache::codec", name, %error, "entry failed validation");
             tracing::error!(target: "identity_cache", name, "failed to read cached identity");
             return;
         }
         tracing::info!(kind = kind.tag(), name, %error, "cached entry replaced");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    /// A cache over a database that nobody listens for.
+    fn cut_off() -> IdentityCache {
+        let text = "general_settings: {master_key: sk-m, \
+                    database_url: 'postgres://u@127.0.0.1:1/d', database_timeout_ms: 50}";
+        let config = Config::parse("gateway.yaml", text, &Default::default()).unwrap();
+        let metrics = Arc::new(Metrics::default());
+        let store = Store::new(&config.general_settings, Arc::clone(&metrics)).unwrap();
+        let settings = &config.general_settings;
+        IdentityCache::new(settings, Arc::new(store), None, metrics, Defects::default())
+    }
+
+    #[tokio::test]
+    async fn an_unknown_identity_is_undecided_while_the_database_is_down() {
+        assert_eq!(cut_off().key("hash").await, Err(Unavailable::Postgres));
+    }
+
+    #[tokio::test]
+    async fn a_known_identity_is_served_while_the_database_is_down() {
+        let cache = cut_off();
+        let key = Arc::new(VirtualKey { token: "hash".to_owned(), ..VirtualKey::default() });
+        let until = Instant::now() + Duration::from_secs(5);
+        cache.tiers.memory.keep("rg:key:hash", Record::Key(Arc::clone(&key)), until);
+        assert_eq!(cache.key("hash").await, Ok(Some(key)));
+    }
+
+    #[tokio::test]
+    async fn an_invalidated_identity_is_read_anew() {
+        let cache = cut_off();
+        let until = Instant::now() + Duration::from_secs(5);
+        cache.tiers.memory.keep("rg:team:t", Record::Absent(Kind::Team), until);
+        assert_eq!(cache.team("t").await, Ok(None));
+        cache.invalidate(vec![IdentityId::Team("t".to_owned())]).await;
+        assert_eq!(cache.team("t").await, Err(Unavailable::Postgres));
+    }
+
+    #[tokio::test]
+    async fn entries_that_were_filled_together_do_not_end_together() {
+        let tiers = cut_off().tiers;
+        let lifetimes: Vec<Duration> = (0..100).map(|_| tiers.lifetime()).collect();
+        let (shortest, longest) =
+            (lifetimes.iter().min().unwrap(), lifetimes.iter().max().unwrap());
+        assert!(*shortest >= tiers.ttl.mul_f64(1.0 - JITTER) && *longest <= tiers.ttl);
+        assert!(*longest - *shortest > tiers.ttl / 20);
     }
 }

@@ -16,7 +16,7 @@ use crate::{
     access::{CallId, StillOpen},
     admission::{Admission, Grant},
     app::App,
-    auth::{Caller, authenticate, fingerprint},
+    auth::{Caller, authenticate},
     error::GatewayError,
     providers::{Deployment, whole},
     routes::body::parse_object,
@@ -176,7 +176,7 @@ impl Settlement {
         prompt_bytes: usize,
     ) -> Self {
         let (token, team_id, user_id) = match caller {
-            Caller::Master => (fingerprint(app.master_key.expose()), None, None),
+            Caller::Master => (app.master_token.clone(), None, None),
             Caller::Holder(holder) => {
                 let key = &holder.key;
                 let owned = |id: Option<&str>| id.map(str::to_owned);
