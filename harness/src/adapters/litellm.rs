@@ -487,12 +487,6 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_may_live_twice() {
-        let manifest = LiteLlm.manifest(Duration::from_secs(5), 2, 1);
-        assert_eq!(manifest.staleness(), Duration::from_millis(10_500));
-    }
-
-    #[test]
     fn a_call_is_put_in_words_that_are_taken() {
         let worded = |path, body| in_its_words(Request { path, body }).body;
         assert_eq!(worded("/team/new", json!({"models": null})), json!({"models": []}));
