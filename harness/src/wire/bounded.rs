@@ -44,6 +44,11 @@ impl Bounded {
         Bounded { kept: bytes[..limit].into(), len: bytes.len() as u64, sha256 }
     }
 
+    /// A value of which nothing is kept but its length.
+    pub(crate) fn measured(len: u64) -> Bounded {
+        Bounded { kept: Box::default(), len, sha256: None }
+    }
+
     /// What stands for a secret.
     pub(crate) fn redacted() -> Bounded {
         Bounded::new(REDACTED.as_bytes())

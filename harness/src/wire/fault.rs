@@ -249,8 +249,9 @@ struct State {
     stopped: bool,
 }
 
+/// A strike that has not healed yet.
 #[derive(Clone, Debug)]
-struct Struck {
+pub(crate) struct Struck {
     id: FaultId,
     fault: Fault,
     hits: Arc<AtomicU64>,
@@ -283,7 +284,7 @@ impl Board {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn strike(&self, fault: Fault, at_most: u64) -> Struck {
+    pub(crate) fn strike(&self, fault: Fault, at_most: u64) -> Struck {
         let mut state = self.state();
         state.last_id += 1;
         let id = FaultId(state.last_id);

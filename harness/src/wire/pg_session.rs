@@ -771,7 +771,10 @@ fn password(text: &[u8]) -> Option<(&[u8], &[u8])> {
     let mut from = 0;
     loop {
         let here = &text[from..];
-        let at = here.windows(WORD.len()).position(|it| it.eq_ignore_ascii_case(WORD))?;
+        // Every query is searched, and most windows end at their first byte.
+        let at = here.windows(WORD.len()).position(|it| {
+            it[0].to_ascii_lowercase() == WORD[0] && it.eq_ignore_ascii_case(WORD)
+        })?;
         let after_word = from + at + WORD.len();
         let gap = text[after_word..].iter().take_while(|it| it.is_ascii_whitespace()).count();
         let begins = after_word + gap;
@@ -812,7 +815,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::wire::{record::StoreKind, session::Session};
+    use crate::wire::{
+        fault::{Fault, Requests},
+        record::StoreKind,
+        session::Session,
+    };
 
     #[test]
     fn each_statement_of_a_simple_query_is_told() {
@@ -938,6 +945,47 @@ mod tests {
         }
         assert_eq!(sql(b"WHERE password = 'x'"), "WHERE password = 'x'");
         assert_eq!(sql(b"PASSWORD 'never ends"), "PASSWORD '[redacted]'");
+    }
+
+    #[test]
+    fn a_refused_execution_is_answered_with_the_error_asked_for() {
+        let contains = "insert".to_owned();
+        let (code, message) = ("53300".to_owned(), "full".to_owned());
+        let board = Board::new();
+        let on = Requests::Statement { contains };
+        board.strike(Fault::Answer { on, code, message }, u64::MAX);
+        let mut session = Conversation::ready();
+        let mut ask = |bytes: Vec<u8>| {
+            let Conversation { session, seen } = &mut session;
+            session.ask(&bytes, Micros(1), Some(&board), seen).fate.unwrap()
+        };
+        assert_eq!(ask(parse("", "INSERT INTO t")), RequestFate::Forward);
+        assert_eq!(ask(bind("", "", b"x")), RequestFate::Forward);
+        assert_eq!(ask(execute("")), RequestFate::Swap(execute("gauntlet_refused")));
+        assert_eq!(ask(sync()), RequestFate::Forward);
+        assert!(session.session.harms_replies());
+        session.answers(&[bare(b'1'), bare(b'2')]);
+        let Conversation { session: connection, seen } = &mut session;
+        let fate = connection.answer(&failure("34000"), Micros(2), Some(&board), seen).fate;
+        let told = PgError { sqlstate: "53300".to_owned(), message: "full".to_owned() };
+        assert_eq!(fate, Some(ReplyFate::Swap(error_message(&told))));
+        session.answers(&[ready(b'I')]);
+        assert!(!session.session.harms_replies());
+        assert_eq!(session.statements(), ["INSERT INTO t [x] -> 53300, 0 rows, Idle"]);
+    }
+
+    #[test]
+    fn a_commit_can_be_done_and_never_heard_of() {
+        let board = Board::new();
+        let on = Requests::Statement { contains: "commit".to_owned() };
+        board.strike(Fault::CutAt { on, moment: Moment::BeforeReply }, 1);
+        let mut session = Conversation::ready();
+        let Conversation { session: connection, seen } = &mut session;
+        let fate = connection.ask(&query("COMMIT"), Micros(1), Some(&board), seen).fate;
+        assert_eq!(fate, Some(RequestFate::Forward));
+        let fate = connection.answer(&done("COMMIT"), Micros(2), None, seen).fate;
+        assert_eq!(fate, Some(ReplyFate::Cut));
+        assert!(seen[0].fault.is_some());
     }
 
     proptest! {

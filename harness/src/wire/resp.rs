@@ -99,7 +99,7 @@ impl CommandParser {
                         .and_then(|len| u64::try_from(len).ok())
                         .ok_or(Refusal("an argument is not a bulk string"))?;
                     let limit = match open.command {
-                        None => NAME_BYTES,
+                        None => Some(NAME_BYTES),
                         Some(_) => open.room.for_item(),
                     };
                     none.insert(OpenBulk::new(len, limit))
@@ -179,7 +179,7 @@ fn inline(line: &[u8]) -> Result<Option<Command>, Refusal> {
     let mut command = Command::named(&name, words.len());
     let mut room = Room::new();
     for word in words {
-        let argument = Bounded::keeping(&word, room.for_item());
+        let argument = kept(&word, room.for_item());
         if room.take(&argument) {
             command.args.push(argument);
         } else {
@@ -379,7 +379,7 @@ fn closed(kind: AggregateKind, several: Several) -> RedisReply {
     }
 }
 
-fn begin(line: Line<'_>, limit: usize) -> Result<Begun, Refusal> {
+fn begin(line: Line<'_>, limit: Option<usize>) -> Result<Begun, Refusal> {
     if !line.full_ending {
         return Err(Refusal("a line ends without a carriage return"));
     }
@@ -398,7 +398,7 @@ fn begin(line: Line<'_>, limit: usize) -> Result<Begun, Refusal> {
             Ok(Begun::Aggregate(kind, len.ok_or(Refusal("no length an aggregate can have"))?))
         }
     };
-    let text = || Bounded::keeping(rest, limit);
+    let text = || kept(rest, limit);
     let value = match first {
         b'+' if rest == b"OK" => RedisReply::Ok,
         b'+' => RedisReply::Simple { text: text() },
@@ -458,8 +458,9 @@ impl Room {
         Room { items: ITEMS_KEPT, bytes: MESSAGE_BYTES_KEPT }
     }
 
-    fn for_item(&self) -> usize {
-        if self.items == 0 { 0 } else { self.bytes.min(KEPT_BYTES) }
+    /// How much may be kept of the next item; `None` if it will be dropped.
+    fn for_item(&self) -> Option<usize> {
+        (self.items > 0).then(|| self.bytes.min(KEPT_BYTES))
     }
 
     fn take(&mut self, item: &Bounded) -> bool {
@@ -476,11 +477,20 @@ impl Room {
     }
 }
 
+/// As much of a value as may be kept.
+fn kept(value: &[u8], limit: Option<usize>) -> Bounded {
+    match limit {
+        Some(limit) => Bounded::keeping(value, limit),
+        None => Bounded::measured(value.len() as u64),
+    }
+}
+
 /// A bulk string of which the length is known.
 #[derive(Debug)]
 struct OpenBulk {
     len: u64,
-    limit: usize,
+    /// How much to keep; `None` if it will be dropped.
+    limit: Option<usize>,
     /// Bytes that are still to come, the line end included.
     missing: u64,
     gathering: Option<Gathering>,
@@ -489,38 +499,39 @@ struct OpenBulk {
 const LINE_END: &[u8; 2] = b"\r\n";
 
 impl OpenBulk {
-    fn new(len: u64, limit: usize) -> OpenBulk {
+    fn new(len: u64, limit: Option<usize>) -> OpenBulk {
         OpenBulk { len, limit, missing: len.saturating_add(2), gathering: None }
     }
 
     /// Takes in bytes up to the end of the string; gives it back when it ends.
     fn take_in(&mut self, bytes: &[u8]) -> Result<(usize, Option<Bounded>), Refusal> {
+        const NO_END: Refusal = Refusal("a bulk string does not end where it should");
         let here = usize::try_from(self.missing).unwrap_or(usize::MAX).min(bytes.len());
         let piece = &bytes[..here];
         let before = self.missing;
         self.missing -= here as u64;
 
         // The usual case: all of it is here.
-        if self.gathering.is_none() && self.missing == 0 {
-            let Some(value) = piece.strip_suffix(LINE_END) else {
-                return Err(Refusal("a bulk string does not end where it should"));
-            };
-            return Ok((here, Some(Bounded::keeping(value, self.limit))));
+        if self.missing == 0 && before == self.len.saturating_add(2) {
+            let value = piece.strip_suffix(LINE_END).ok_or(NO_END)?;
+            return Ok((here, Some(kept(value, self.limit))));
         }
 
-        let (len, limit) = (self.len, self.limit);
-        let gathering = self.gathering.get_or_insert_with(|| Gathering::expecting(len, limit));
         let of_value = usize::try_from(before.saturating_sub(2)).unwrap_or(usize::MAX).min(here);
-        gathering.take_in(&piece[..of_value]);
-        let ending = &piece[of_value..];
-        let from = if before >= 2 { 0 } else { 1 };
-        if !LINE_END[from..].starts_with(ending) {
-            return Err(Refusal("a bulk string does not end where it should"));
+        let (value, ending) = piece.split_at(of_value);
+        if let Some(limit) = self.limit {
+            let begun = || Gathering::expecting(self.len, limit);
+            self.gathering.get_or_insert_with(begun).take_in(value);
+        }
+        let ending_from = if before >= 2 { 0 } else { 1 };
+        if !LINE_END[ending_from..].starts_with(ending) {
+            return Err(NO_END);
         }
         if self.missing > 0 {
             return Ok((here, None));
         }
-        Ok((here, self.gathering.take().map(Gathering::finish)))
+        let ended = self.gathering.take().map(Gathering::finish);
+        Ok((here, Some(ended.unwrap_or_else(|| Bounded::measured(self.len)))))
     }
 }
 
