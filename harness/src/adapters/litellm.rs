@@ -371,6 +371,7 @@ mod tests {
     use super::*;
     use crate::{
         clock::Micros,
+        target::{Surroundings, TargetDescription},
         wire::record::{Bounded, StoreKind, TransactionState},
     };
 
@@ -484,6 +485,15 @@ mod tests {
             ),
             Refusal::Fault
         );
+    }
+
+    #[test]
+    fn the_worked_example_is_understood() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios/targets/litellm.toml");
+        let surroundings = Surroundings { adapters: &[LiteLlm.name()], variable: &|_| None };
+        let described = TargetDescription::load(&path, surroundings).unwrap();
+        assert_eq!(described.adapter, LiteLlm.name());
+        assert_eq!(described.bounds.auth_cache_ttl, Some(Duration::from_secs(5)));
     }
 
     #[test]
