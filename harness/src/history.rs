@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     clock::Micros,
     op::{Call, Chat, Kind, Op, Outcome, Replica},
-    plan::Plan,
+    plan::{self, Plan},
 };
 
 /// The version of the stored form of a history.
@@ -338,15 +338,12 @@ impl History {
     }
 }
 
-/// One line that tells an entry to a person: where it happened, and what.
-pub fn tell(entry: &Entry) -> (String, String) {
+/// One line that tells an entry of a history to a person: where it happened, and what.
+pub fn tell(history: &History, entry: &Entry) -> (String, String) {
     match &entry.event {
         Event::Invoked { id, call, .. } => {
-            let what = match &call.op {
-                Op::Chat(chat) => format!("asks {} with {}", chat.alias, chat.key),
-                Op::Admin(admin) => format!("{admin:?}"),
-            };
-            ("caller".to_owned(), format!("call {} to {}: {what}", id.0, call.replica))
+            let told = plan::tell(&history.plan, call);
+            ("caller".to_owned(), format!("call {}: {told}", id.0))
         }
         Event::Completed { id, outcome } => {
             ("caller".to_owned(), format!("call {} {outcome}", id.0))

@@ -122,17 +122,17 @@ impl<T> Field<T> {
     }
 }
 
-/// What a management call says about a user.
+/// What a management call says about a user, a team or a key alike.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct UserFields {
+pub struct Terms {
     /// A display name.
     pub alias: Field<()>,
-    /// The models that the user's own keys may call.
+    /// The models that may be called; a user's bind the keys that have no team.
     pub models: Field<Vec<Alias>>,
     /// Free-form metadata.
     pub metadata: Field<()>,
-    /// What the user may spend.
+    /// What may be spent.
     pub max_budget: Field<MicroUsd>,
     /// Requests per minute.
     pub rpm_limit: Field<u64>,
@@ -140,25 +140,19 @@ pub struct UserFields {
     pub tpm_limit: Field<u64>,
 }
 
-/// What a management call says about a team.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TeamFields {
-    /// A display name.
-    pub alias: Field<()>,
-    /// The models that the team's keys may call.
-    pub models: Field<Vec<Alias>>,
-    /// Free-form metadata.
-    pub metadata: Field<()>,
-    /// What the team may spend.
-    pub max_budget: Field<MicroUsd>,
-    /// Requests per minute.
-    pub rpm_limit: Field<u64>,
-    /// Tokens per minute.
-    pub tpm_limit: Field<u64>,
+impl Terms {
+    /// Nothing is said.
+    pub const UNSAID: Terms = Terms {
+        alias: Field::Absent,
+        models: Field::Absent,
+        metadata: Field::Absent,
+        max_budget: Field::Absent,
+        rpm_limit: Field::Absent,
+        tpm_limit: Field::Absent,
+    };
 }
 
-/// What a management call says about a virtual key.
+/// What a new virtual key is issued with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KeyFields {
@@ -166,18 +160,14 @@ pub struct KeyFields {
     pub user: Field<Id>,
     /// The team that owns the key.
     pub team: Field<Id>,
-    /// A display name.
-    pub alias: Field<()>,
-    /// The models that the key may call.
-    pub models: Field<Vec<Alias>>,
-    /// Free-form metadata.
-    pub metadata: Field<()>,
-    /// What the key may spend.
-    pub max_budget: Field<MicroUsd>,
-    /// Requests per minute.
-    pub rpm_limit: Field<u64>,
-    /// Tokens per minute.
-    pub tpm_limit: Field<u64>,
+    /// Everything else.
+    pub terms: Terms,
+}
+
+impl KeyFields {
+    /// Nothing is said.
+    pub const UNSAID: KeyFields =
+        KeyFields { user: Field::Absent, team: Field::Absent, terms: Terms::UNSAID };
 }
 
 /// A management call.
@@ -189,14 +179,14 @@ pub enum Admin {
         /// Whom.
         user: Id,
         /// With what.
-        fields: UserFields,
+        terms: Terms,
     },
     /// Changes a user; absent fields stay as they are.
     UpdateUser {
         /// Whom.
         user: Id,
         /// To what.
-        fields: UserFields,
+        terms: Terms,
     },
     /// Deletes a user.
     DeleteUser {
@@ -208,14 +198,14 @@ pub enum Admin {
         /// Which.
         team: Id,
         /// With what.
-        fields: TeamFields,
+        terms: Terms,
     },
     /// Changes a team; absent fields stay as they are.
     UpdateTeam {
         /// Which.
         team: Id,
         /// To what.
-        fields: TeamFields,
+        terms: Terms,
     },
     /// Deletes a team.
     DeleteTeam {
@@ -269,7 +259,7 @@ pub enum Admin {
         /// Which.
         key: Key,
         /// To what.
-        fields: KeyFields,
+        terms: Terms,
     },
     /// Deletes a virtual key.
     DeleteKey {

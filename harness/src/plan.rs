@@ -8,7 +8,7 @@ use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::op::{Admin, Alias, Call, Chat, Field, Id, Kind, Op};
+use crate::op::{Admin, Call, Chat, Field, Id, KeyFields, Kind, MicroUsd, Op, Terms};
 
 /// The version of the stored form of a plan.
 pub const PLAN_VERSION: u32 = 1;
@@ -145,31 +145,64 @@ impl Wait {
     }
 }
 
-/// The plan as a numbered story, one line per step.
+/// The plan as a story, one line per step; steps that repeat are told once.
 pub fn story(plan: &Plan) -> Vec<String> {
-    plan.steps
-        .iter()
-        .map(|step| match step {
-            Step::Call(call) => tell(plan, call),
-            Step::Together(calls) => {
-                let told: Vec<_> = calls.iter().map(|call| tell(plan, call)).collect();
-                format!("together: {}", told.join("; "))
+    let lines: Vec<_> = plan.steps.iter().map(|step| tell_step(plan, step)).collect();
+    let mut told = Vec::new();
+    let mut rest = &lines[..];
+    while let Some(first) = rest.first() {
+        match longest_repetition(rest) {
+            Some((period, times)) => {
+                let (cycle, after) = (&rest[..period], &rest[period * times..]);
+                told.push(format!("{times} times over: {}", cycle.join("; ")));
+                rest = after;
             }
-            Step::StartTraffic { calls, pause_ms } => {
-                let told: Vec<_> = calls.iter().map(|call| tell(plan, call)).collect();
-                format!("in the background, every {pause_ms} ms: {}", told.join("; "))
+            None => {
+                told.push(first.clone());
+                rest = &rest[1..];
             }
-            Step::StopTraffic => "stop the background traffic".to_owned(),
-            Step::Wait(Wait::StalenessAnd { more_ms: 0 }) => "wait the staleness bound".to_owned(),
-            Step::Wait(Wait::StalenessAnd { more_ms }) => {
-                format!("wait the staleness bound and {more_ms} ms")
-            }
-            Step::Wait(Wait::Milliseconds(ms)) => format!("wait {ms} ms"),
-        })
-        .collect()
+        }
+    }
+    told
 }
 
-fn tell(plan: &Plan, call: &Call) -> String {
+/// The longest cycle that a story names.
+const LONGEST_CYCLE: usize = 8;
+
+/// The cycle of lines that `lines` begins with, and how often it comes: the one that covers most.
+fn longest_repetition(lines: &[String]) -> Option<(usize, usize)> {
+    (1..=LONGEST_CYCLE.min(lines.len() / 2))
+        .filter_map(|period| {
+            let cycle = &lines[..period];
+            let times = lines.chunks_exact(period).take_while(|chunk| *chunk == cycle).count();
+            (times > 2).then_some((period, times))
+        })
+        .max_by_key(|(period, times)| (period * times, std::cmp::Reverse(*period)))
+}
+
+fn tell_step(plan: &Plan, step: &Step) -> String {
+    match step {
+        Step::Call(call) => tell(plan, call),
+        Step::Together(calls) => format!("together: {}", tell_each(plan, calls)),
+        Step::StartTraffic { calls, pause_ms } => {
+            format!("in the background, every {pause_ms} ms: {}", tell_each(plan, calls))
+        }
+        Step::StopTraffic => "stop the background traffic".to_owned(),
+        Step::Wait(Wait::StalenessAnd { more_ms: 0 }) => "wait the staleness bound".to_owned(),
+        Step::Wait(Wait::StalenessAnd { more_ms }) => {
+            format!("wait the staleness bound and {more_ms} ms")
+        }
+        Step::Wait(Wait::Milliseconds(ms)) => format!("wait {ms} ms"),
+    }
+}
+
+fn tell_each(plan: &Plan, calls: &[Call]) -> String {
+    let told: Vec<_> = calls.iter().map(|call| tell(plan, call)).collect();
+    told.join("; ")
+}
+
+/// A call in words, and where it is sent.
+pub fn tell(plan: &Plan, call: &Call) -> String {
     let what = match &call.op {
         Op::Chat(Chat { key, alias, streamed }) => {
             let streamed = if *streamed { ", streamed" } else { "" };
@@ -193,18 +226,18 @@ fn tell_admin(plan: &Plan, admin: &Admin) -> String {
     let user = |id: &Id| Told(plan, Kind::User, *id);
     let team = |id: &Id| Told(plan, Kind::Team, *id);
     match admin {
-        Admin::CreateUser { user: id, fields } => {
-            format!("create {}{}", user(id), fields_told(fields))
+        Admin::CreateUser { user: id, terms } => {
+            format!("create {}{}", user(id), listed(terms_told(terms)))
         }
-        Admin::UpdateUser { user: id, fields } => {
-            format!("update {}{}", user(id), fields_told(fields))
+        Admin::UpdateUser { user: id, terms } => {
+            format!("update {}{}", user(id), listed(terms_told(terms)))
         }
         Admin::DeleteUser { user: id } => format!("delete {}", user(id)),
-        Admin::CreateTeam { team: id, fields } => {
-            format!("create {}{}", team(id), fields_told(fields))
+        Admin::CreateTeam { team: id, terms } => {
+            format!("create {}{}", team(id), listed(terms_told(terms)))
         }
-        Admin::UpdateTeam { team: id, fields } => {
-            format!("update {}{}", team(id), fields_told(fields))
+        Admin::UpdateTeam { team: id, terms } => {
+            format!("update {}{}", team(id), listed(terms_told(terms)))
         }
         Admin::DeleteTeam { team: id } => format!("delete {}", team(id)),
         Admin::BlockTeam { team: id } => format!("block {}", team(id)),
@@ -221,91 +254,40 @@ fn tell_admin(plan: &Plan, admin: &Admin) -> String {
         Admin::GenerateKey { key, fields } => {
             format!("generate {key}{}", key_told(plan, fields))
         }
-        Admin::UpdateKey { key, fields } => format!("update {key}{}", key_told(plan, fields)),
+        Admin::UpdateKey { key, terms } => {
+            format!("update {key}{}", listed(terms_told(terms)))
+        }
         Admin::DeleteKey { key } => format!("delete {key}"),
         Admin::BlockKey { key } => format!("block {key}"),
         Admin::UnblockKey { key } => format!("unblock {key}"),
     }
 }
 
-fn budget_told(field: &Field<crate::op::MicroUsd>) -> String {
+fn budget_told(field: &Field<MicroUsd>) -> String {
     listed([field_told("max_budget", field, |money| format!("{} µ$", money.0))])
 }
 
-/// The fields of a user or a team, which are the same.
-trait Fields {
-    fn told(&self) -> [Option<String>; 6];
-}
-
-impl Fields for crate::op::UserFields {
-    fn told(&self) -> [Option<String>; 6] {
-        common_told(
-            &self.alias,
-            &self.models,
-            &self.metadata,
-            &self.max_budget,
-            &self.rpm_limit,
-            &self.tpm_limit,
-        )
-    }
-}
-
-impl Fields for crate::op::TeamFields {
-    fn told(&self) -> [Option<String>; 6] {
-        common_told(
-            &self.alias,
-            &self.models,
-            &self.metadata,
-            &self.max_budget,
-            &self.rpm_limit,
-            &self.tpm_limit,
-        )
-    }
-}
-
-fn common_told(
-    alias: &Field<()>,
-    models: &Field<Vec<Alias>>,
-    metadata: &Field<()>,
-    max_budget: &Field<crate::op::MicroUsd>,
-    rpm_limit: &Field<u64>,
-    tpm_limit: &Field<u64>,
-) -> [Option<String>; 6] {
+fn terms_told(terms: &Terms) -> [Option<String>; 6] {
     [
-        field_told("alias", alias, |()| "set".to_owned()),
-        field_told("models", models, |models| {
+        field_told("alias", &terms.alias, |()| "set".to_owned()),
+        field_told("models", &terms.models, |models| {
             let told: Vec<_> = models.iter().map(ToString::to_string).collect();
             format!("[{}]", told.join(", "))
         }),
-        field_told("metadata", metadata, |()| "set".to_owned()),
-        field_told("max_budget", max_budget, |money| format!("{} µ$", money.0)),
-        field_told("rpm_limit", rpm_limit, ToString::to_string),
-        field_told("tpm_limit", tpm_limit, ToString::to_string),
+        field_told("metadata", &terms.metadata, |()| "set".to_owned()),
+        field_told("max_budget", &terms.max_budget, |money| format!("{} µ$", money.0)),
+        field_told("rpm_limit", &terms.rpm_limit, ToString::to_string),
+        field_told("tpm_limit", &terms.tpm_limit, ToString::to_string),
     ]
 }
 
-fn fields_told(fields: &impl Fields) -> String {
-    listed(fields.told())
-}
-
-fn key_told(plan: &Plan, fields: &crate::op::KeyFields) -> String {
+fn key_told(plan: &Plan, fields: &KeyFields) -> String {
+    let id = |kind| move |id: &Id| format!("{:?}", plan.id_text("", kind, *id));
     let owners = [
-        field_told("user_id", &fields.user, |id| {
-            format!("{:?}", plan.id_text("", Kind::User, *id))
-        }),
-        field_told("team_id", &fields.team, |id| {
-            format!("{:?}", plan.id_text("", Kind::Team, *id))
-        }),
+        field_told("user_id", &fields.user, id(Kind::User)),
+        field_told("team_id", &fields.team, id(Kind::Team)),
     ];
-    let rest = common_told(
-        &fields.alias,
-        &fields.models,
-        &fields.metadata,
-        &fields.max_budget,
-        &fields.rpm_limit,
-        &fields.tpm_limit,
-    );
-    listed(owners.into_iter().chain(rest))
+    listed(owners.into_iter().chain(terms_told(&fields.terms)))
 }
 
 fn field_told<T>(name: &str, field: &Field<T>, set: impl Fn(&T) -> String) -> Option<String> {
@@ -327,7 +309,7 @@ mod tests {
     use insta::assert_snapshot;
 
     use super::*;
-    use crate::op::{Key, KeyFields, Replica};
+    use crate::op::{Alias, Key, Replica};
 
     #[test]
     fn a_plan_reads_as_a_story() {
@@ -341,12 +323,12 @@ mod tests {
                         fields: KeyFields {
                             user: Field::Set(Id(0)),
                             team: Field::Set(Id(1)),
-                            alias: Field::Null,
-                            models: Field::Set(vec![Alias(0)]),
-                            metadata: Field::Empty,
-                            max_budget: Field::Absent,
-                            rpm_limit: Field::Absent,
-                            tpm_limit: Field::Absent,
+                            terms: Terms {
+                                alias: Field::Null,
+                                models: Field::Set(vec![Alias(0)]),
+                                metadata: Field::Empty,
+                                ..Terms::UNSAID
+                            },
                         },
                     }),
                 }),
@@ -362,6 +344,19 @@ mod tests {
         wait the staleness bound and 500 ms
         chat with key 0, model 0, streamed (replica 1)
         "#);
+    }
+
+    #[test]
+    fn steps_that_repeat_are_told_once() {
+        let chat = |at| {
+            let op = Op::Chat(Chat { key: Key(0), alias: Alias(0), streamed: false });
+            Step::Call(Call { replica: Replica(at), op })
+        };
+        let steps = [0, 1, 0, 1, 0, 1, 0].map(chat).to_vec();
+        assert_snapshot!(story(&Plan::new(vec![IdShape::Plain], steps)).join("\n"), @r"
+        3 times over: chat with key 0, model 0 (replica 0); chat with key 0, model 0 (replica 1)
+        chat with key 0, model 0 (replica 0)
+        ");
     }
 
     #[test]

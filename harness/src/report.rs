@@ -201,7 +201,7 @@ fn told_violation(violation: &Violation, histories: &[History]) -> ToldViolation
         .filter_map(|proof| {
             let history = histories.get(proof.arm)?;
             let entry = history.entries.get(proof.index)?;
-            let (_, text) = tell(entry);
+            let (_, text) = tell(history, entry);
             let arm =
                 if histories.len() > 1 { format!("[{}] ", history.arm) } else { String::new() };
             Some(EvidenceLine {

@@ -61,6 +61,10 @@ fn every_check_is_in_the_written_list() {
 
 #[test]
 fn a_check_is_called_what_its_path_is() {
+    if updating() {
+        // The list that we were compiled with is the one that is being replaced.
+        return;
+    }
     let from_paths: Vec<_> = check_files().iter().map(CheckFile::id).collect();
     let from_checks: Vec<_> = checks::ALL.iter().map(|check| check.id.to_owned()).collect();
     assert_eq!(from_checks, from_paths);
@@ -177,11 +181,16 @@ fn written(path: &Path, wanted: impl FnOnce(&str) -> String) {
         return;
     }
     assert!(
-        std::env::var_os("UPDATE_REGISTRY").is_some(),
+        updating(),
         "{} is out of date: run `UPDATE_REGISTRY=1 cargo test -p harness tidy`",
         path.display()
     );
     fs::write(path, wanted).unwrap();
+}
+
+/// Whether the list of checks is to be written.
+fn updating() -> bool {
+    std::env::var_os("UPDATE_REGISTRY").is_some()
 }
 
 /// `text` with its `pub mod` lines replaced by these, where the first one stood, or at its end.

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use super::{Names, Request};
-use crate::op::{Admin, Alias, Field, Key, KeyFields, Kind, MicroUsd, TeamFields, UserFields};
+use crate::op::{Admin, Alias, Field, Key, KeyFields, Kind, MicroUsd, Terms};
 
 /// The call that carries out `admin`.
 pub fn request(admin: &Admin, names: &Names) -> Request {
@@ -14,28 +14,28 @@ pub fn request(admin: &Admin, names: &Names) -> Request {
     let team = |id| json!(names.id(Kind::Team, id));
     let key = |key: &Key| json!(names.key(*key));
     match admin {
-        Admin::CreateUser { user: id, fields } => {
-            let mut body = user_body(fields, names);
+        Admin::CreateUser { user: id, terms } => {
+            let mut body = terms_body(terms, names, "user_alias", &alias_text(names, "user"));
             body.insert("user_id".to_owned(), user(*id));
             // Keys are the plan's to issue.
             body.insert("auto_create_key".to_owned(), json!(false));
             post("/user/new", body)
         }
-        Admin::UpdateUser { user: id, fields } => {
-            let mut body = user_body(fields, names);
+        Admin::UpdateUser { user: id, terms } => {
+            let mut body = terms_body(terms, names, "user_alias", &alias_text(names, "user"));
             body.insert("user_id".to_owned(), user(*id));
             post("/user/update", body)
         }
         Admin::DeleteUser { user: id } => {
             post_json("/user/delete", json!({"user_ids": [user(*id)]}))
         }
-        Admin::CreateTeam { team: id, fields } => {
-            let mut body = team_body(fields, names);
+        Admin::CreateTeam { team: id, terms } => {
+            let mut body = terms_body(terms, names, "team_alias", &alias_text(names, "team"));
             body.insert("team_id".to_owned(), team(*id));
             post("/team/new", body)
         }
-        Admin::UpdateTeam { team: id, fields } => {
-            let mut body = team_body(fields, names);
+        Admin::UpdateTeam { team: id, terms } => {
+            let mut body = terms_body(terms, names, "team_alias", &alias_text(names, "team"));
             body.insert("team_id".to_owned(), team(*id));
             post("/team/update", body)
         }
@@ -63,9 +63,11 @@ pub fn request(admin: &Admin, names: &Names) -> Request {
         Admin::RemoveMember { team: t, user: u } => {
             post_json("/team/member_delete", json!({"team_id": team(*t), "user_id": user(*u)}))
         }
-        Admin::GenerateKey { key: _, fields } => post("/key/generate", key_body(fields, names)),
-        Admin::UpdateKey { key: place, fields } => {
-            let mut body = key_body(fields, names);
+        Admin::GenerateKey { key: place, fields } => {
+            post("/key/generate", key_body(fields, names, *place))
+        }
+        Admin::UpdateKey { key: place, terms } => {
+            let mut body = terms_body(terms, names, "key_alias", &key_alias(names, *place));
             body.insert("key".to_owned(), key(place));
             post("/key/update", body)
         }
@@ -88,39 +90,27 @@ fn post_json(path: &'static str, body: Value) -> Request {
     Request { path, body }
 }
 
-fn user_body(fields: &UserFields, names: &Names) -> Map<String, Value> {
+fn terms_body(
+    terms: &Terms,
+    names: &Names,
+    alias_field: &str,
+    alias: &Value,
+) -> Map<String, Value> {
     let mut body = Map::new();
-    put(&mut body, "user_alias", &fields.alias, &json!(""), |()| alias_text(names, "user"));
-    put(&mut body, "models", &fields.models, &json!([]), |models| models_json(models, names));
-    put(&mut body, "metadata", &fields.metadata, &json!({}), |()| metadata(names));
-    put(&mut body, "max_budget", &fields.max_budget, &Value::Null, dollars);
-    put(&mut body, "rpm_limit", &fields.rpm_limit, &Value::Null, |limit| json!(limit));
-    put(&mut body, "tpm_limit", &fields.tpm_limit, &Value::Null, |limit| json!(limit));
+    put(&mut body, alias_field, &terms.alias, &json!(""), |()| alias.clone());
+    put(&mut body, "models", &terms.models, &json!([]), |models| models_json(models, names));
+    put(&mut body, "metadata", &terms.metadata, &json!({}), |()| metadata(names));
+    put(&mut body, "max_budget", &terms.max_budget, &Value::Null, dollars);
+    put(&mut body, "rpm_limit", &terms.rpm_limit, &Value::Null, |limit| json!(limit));
+    put(&mut body, "tpm_limit", &terms.tpm_limit, &Value::Null, |limit| json!(limit));
     body
 }
 
-fn team_body(fields: &TeamFields, names: &Names) -> Map<String, Value> {
-    let mut body = Map::new();
-    put(&mut body, "team_alias", &fields.alias, &json!(""), |()| alias_text(names, "team"));
-    put(&mut body, "models", &fields.models, &json!([]), |models| models_json(models, names));
-    put(&mut body, "metadata", &fields.metadata, &json!({}), |()| metadata(names));
-    put(&mut body, "max_budget", &fields.max_budget, &Value::Null, dollars);
-    put(&mut body, "rpm_limit", &fields.rpm_limit, &Value::Null, |limit| json!(limit));
-    put(&mut body, "tpm_limit", &fields.tpm_limit, &Value::Null, |limit| json!(limit));
-    body
-}
-
-fn key_body(fields: &KeyFields, names: &Names) -> Map<String, Value> {
+fn key_body(fields: &KeyFields, names: &Names, place: Key) -> Map<String, Value> {
     let mut body = Map::new();
     put(&mut body, "user_id", &fields.user, &json!(""), |id| json!(names.id(Kind::User, *id)));
     put(&mut body, "team_id", &fields.team, &json!(""), |id| json!(names.id(Kind::Team, *id)));
-    // Gateways refuse a key alias that is taken, so each key has its own.
-    put(&mut body, "key_alias", &fields.alias, &json!(""), |()| key_alias(fields, names));
-    put(&mut body, "models", &fields.models, &json!([]), |models| models_json(models, names));
-    put(&mut body, "metadata", &fields.metadata, &json!({}), |()| metadata(names));
-    put(&mut body, "max_budget", &fields.max_budget, &Value::Null, dollars);
-    put(&mut body, "rpm_limit", &fields.rpm_limit, &Value::Null, |limit| json!(limit));
-    put(&mut body, "tpm_limit", &fields.tpm_limit, &Value::Null, |limit| json!(limit));
+    body.extend(terms_body(&fields.terms, names, "key_alias", &key_alias(names, place)));
     body
 }
 
@@ -144,10 +134,10 @@ fn alias_text(names: &Names, kind: &str) -> Value {
     json!(format!("{}{kind}-alias", names.prefix))
 }
 
-fn key_alias(fields: &KeyFields, names: &Names) -> Value {
-    let owner = format!("{:?}-{:?}", fields.user, fields.team);
-    let digest = sha256_hex(&owner);
-    json!(format!("{}key-alias-{}-{}", names.prefix, names.keys.len(), &digest[..8]))
+/// Gateways refuse a key alias that is taken, so each key has its own; a key that is issued again does
+/// not meet the alias of the one before it.
+fn key_alias(names: &Names, place: Key) -> Value {
+    json!(format!("{}key-alias-{}-{}", names.prefix, place.0, names.keys.len()))
 }
 
 fn models_json(models: &[Alias], names: &Names) -> Value {
@@ -173,7 +163,6 @@ mod tests {
 
     use super::*;
     use crate::{
-        generators::identities::bare_key,
         op::{Id, MicroUsd},
         plan::{IdShape, Plan},
     };
@@ -192,9 +181,11 @@ mod tests {
         let fields = KeyFields {
             user: Field::Set(Id(0)),
             team: Field::Null,
-            models: Field::Empty,
-            max_budget: Field::Set(MicroUsd(1_500_000)),
-            ..bare_key()
+            terms: Terms {
+                models: Field::Empty,
+                max_budget: Field::Set(MicroUsd(1_500_000)),
+                ..Terms::UNSAID
+            },
         };
         let request = request(&Admin::GenerateKey { key: Key(0), fields }, &names());
         assert_snapshot!(request.body, @r#"{"user_id":"g1c2xi0","team_id":null,"models":[],"max_budget":1.5}"#);

@@ -15,6 +15,7 @@ pub static ALL: &[&Check] = &[
     // registry: begin
     &auth_cache::accepted_state_usable::CHECK,
     &codec::key_spaces_disjoint::CHECK,
+    &codec::no_null_key::CHECK,
     &obs::healthy_silence::CHECK,
     &propagation::revoke_bound::CHECK,
     // registry: end

@@ -2,17 +2,17 @@
 
 use proptest::{collection::vec, prelude::*, sample::Index};
 
-use super::identities::{Identities, bare_key, key_fields, money, team_fields, user_fields};
-use crate::op::{Admin, Field, Id, Key, KeyFields, MicroUsd, TeamFields, UserFields};
+use super::identities::{Identities, money, terms};
+use crate::op::{Admin, Field, Id, Key, MicroUsd, Terms};
 
 /// A change to be made, before it is known to whom.
 #[derive(Clone, Debug)]
 enum Change {
     Member(Field<MicroUsd>),
     Rejoin(Field<MicroUsd>),
-    Key(KeyFields),
-    Team(TeamFields),
-    User(UserFields),
+    Key(Terms),
+    Team(Terms),
+    User(Terms),
     BlockKey,
     UnblockKey,
     BlockTeam,
@@ -25,9 +25,9 @@ fn change() -> impl Strategy<Value = Change> + use<> {
     prop_oneof![
         4 => money().prop_map(Change::Member),
         1 => money().prop_map(Change::Rejoin),
-        3 => key_fields().prop_map(Change::Key),
-        2 => team_fields().prop_map(Change::Team),
-        2 => user_fields().prop_map(Change::User),
+        3 => terms().prop_map(Change::Key),
+        2 => terms().prop_map(Change::Team),
+        2 => terms().prop_map(Change::User),
         1 => Just(Change::BlockKey),
         1 => Just(Change::UnblockKey),
         1 => Just(Change::BlockTeam),
@@ -62,11 +62,10 @@ fn apply(identities: &Identities, change: Change, whom: Index) -> Vec<Admin> {
             member().map(|(team, user)| Admin::UpdateMember { team, user, max_budget })
         }
         Change::Rejoin(max_budget) => return rejoin(identities, member(), &max_budget),
-        Change::Key(fields) => {
-            key().map(|key| Admin::UpdateKey { key, fields: kept_owner(fields) })
-        }
-        Change::Team(fields) => team().map(|team| Admin::UpdateTeam { team, fields }),
-        Change::User(fields) => user().map(|user| Admin::UpdateUser { user, fields }),
+        Change::Key(terms) => key().map(|key| Admin::UpdateKey { key, terms }),
+
+        Change::Team(terms) => team().map(|team| Admin::UpdateTeam { team, terms }),
+        Change::User(terms) => user().map(|user| Admin::UpdateUser { user, terms }),
         Change::BlockKey => key().map(|key| Admin::BlockKey { key }),
         Change::UnblockKey => key().map(|key| Admin::UnblockKey { key }),
         Change::BlockTeam => team().map(|team| Admin::BlockTeam { team }),
@@ -97,11 +96,6 @@ fn rejoin(
     .into_iter()
     .chain(again)
     .collect()
-}
-
-fn kept_owner(fields: KeyFields) -> KeyFields {
-    let KeyFields { user, team, .. } = bare_key();
-    KeyFields { user, team, ..fields }
 }
 
 fn pick<T: Copy>(all: Vec<T>, whom: Index) -> Option<T> {

@@ -9,10 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::{collection::vec, option, prelude::*};
 
 use crate::{
-    op::{
-        Admin, Alias, Call, Field, Id, Key, KeyFields, MicroUsd, Op, Replica, TeamFields,
-        UserFields,
-    },
+    op::{Admin, Alias, Call, Field, Id, Key, KeyFields, MicroUsd, Op, Replica, Terms},
     plan::{IdShape, Step},
 };
 
@@ -25,9 +22,9 @@ pub struct Identities {
     /// The look of each id in the pool.
     pub ids: Vec<IdShape>,
     /// The users that keys name.
-    pub users: BTreeMap<Id, UserFields>,
+    pub users: BTreeMap<Id, Terms>,
     /// The teams that keys name.
-    pub teams: BTreeMap<Id, TeamFields>,
+    pub teams: BTreeMap<Id, Terms>,
     /// The memberships of (team, user) pairs, each with its budget.
     pub members: BTreeMap<(Id, Id), Field<MicroUsd>>,
     /// The keys.
@@ -40,11 +37,11 @@ impl Identities {
         let teams = self
             .teams
             .iter()
-            .map(|(team, fields)| Admin::CreateTeam { team: *team, fields: fields.clone() });
+            .map(|(team, terms)| Admin::CreateTeam { team: *team, terms: terms.clone() });
         let users = self
             .users
             .iter()
-            .map(|(user, fields)| Admin::CreateUser { user: *user, fields: fields.clone() });
+            .map(|(user, terms)| Admin::CreateUser { user: *user, terms: terms.clone() });
         let members = self.members.iter().map(|((team, user), max_budget)| Admin::AddMember {
             team: *team,
             user: *user,
@@ -80,8 +77,8 @@ pub fn identities(most_keys: usize) -> impl Strategy<Value = Identities> + use<>
     let pool = usize::from(POOL);
     (
         vec(id_shape(), pool),
-        vec(user_fields(), pool),
-        vec(team_fields(), pool),
+        vec(terms(), pool),
+        vec(terms(), pool),
         vec(option::of(money()), pool * pool),
         vec(key_fields(), 1..=most_keys),
     )
@@ -179,8 +176,8 @@ fn owner() -> BoxedStrategy<Field<Id>> {
     .boxed()
 }
 
-/// The fields of a user.
-pub fn user_fields() -> impl Strategy<Value = UserFields> + use<> {
+/// What is said of a user, a team or a key.
+pub fn terms() -> impl Strategy<Value = Terms> + use<> {
     (
         field(Just(())),
         models(),
@@ -189,7 +186,7 @@ pub fn user_fields() -> impl Strategy<Value = UserFields> + use<> {
         requests_per_minute(),
         tokens_per_minute(),
     )
-        .prop_map(|(alias, models, metadata, max_budget, rpm_limit, tpm_limit)| UserFields {
+        .prop_map(|(alias, models, metadata, max_budget, rpm_limit, tpm_limit)| Terms {
             alias,
             models,
             metadata,
@@ -199,68 +196,9 @@ pub fn user_fields() -> impl Strategy<Value = UserFields> + use<> {
         })
 }
 
-/// The fields of a team.
-pub fn team_fields() -> impl Strategy<Value = TeamFields> + use<> {
-    user_fields().prop_map(|same| TeamFields {
-        alias: same.alias,
-        models: same.models,
-        metadata: same.metadata,
-        max_budget: same.max_budget,
-        rpm_limit: same.rpm_limit,
-        tpm_limit: same.tpm_limit,
-    })
-}
-
-/// The fields of a key.
+/// The fields of a new key.
 pub fn key_fields() -> impl Strategy<Value = KeyFields> + use<> {
-    (owner(), owner(), user_fields()).prop_map(|(user, team, same)| KeyFields {
-        user,
-        team,
-        alias: same.alias,
-        models: same.models,
-        metadata: same.metadata,
-        max_budget: same.max_budget,
-        rpm_limit: same.rpm_limit,
-        tpm_limit: same.tpm_limit,
-    })
-}
-
-/// A user about whom nothing is said.
-pub fn bare_user() -> UserFields {
-    UserFields {
-        alias: Field::Absent,
-        models: Field::Absent,
-        metadata: Field::Absent,
-        max_budget: Field::Absent,
-        rpm_limit: Field::Absent,
-        tpm_limit: Field::Absent,
-    }
-}
-
-/// A team about which nothing is said.
-pub fn bare_team() -> TeamFields {
-    TeamFields {
-        alias: Field::Absent,
-        models: Field::Absent,
-        metadata: Field::Absent,
-        max_budget: Field::Absent,
-        rpm_limit: Field::Absent,
-        tpm_limit: Field::Absent,
-    }
-}
-
-/// A key about which nothing is said.
-pub fn bare_key() -> KeyFields {
-    KeyFields {
-        user: Field::Absent,
-        team: Field::Absent,
-        alias: Field::Absent,
-        models: Field::Absent,
-        metadata: Field::Absent,
-        max_budget: Field::Absent,
-        rpm_limit: Field::Absent,
-        tpm_limit: Field::Absent,
-    }
+    (owner(), owner(), terms()).prop_map(|(user, team, terms)| KeyFields { user, team, terms })
 }
 
 #[cfg(test)]

@@ -37,7 +37,8 @@ fn push_folded(masked: &mut String, piece: &str) {
     }
 }
 
-fn without_colours(line: &str) -> String {
+/// The text without terminal colours.
+pub fn without_colours(line: &str) -> String {
     let mut plain = String::with_capacity(line.len());
     let mut characters = line.chars();
     while let Some(character) = characters.next() {

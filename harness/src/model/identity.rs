@@ -37,12 +37,12 @@ impl Identities {
     /// Takes in a management call that took effect.
     pub fn apply(&mut self, admin: &Admin) {
         match admin {
-            Admin::CreateUser { user, fields } => {
-                self.users.insert(*user, models_or_all(&fields.models));
+            Admin::CreateUser { user, terms } => {
+                self.users.insert(*user, models_or_all(&terms.models));
             }
-            Admin::UpdateUser { user, fields } => {
+            Admin::UpdateUser { user, terms } => {
                 if let Some(models) = self.users.get_mut(user) {
-                    update_models(models, &fields.models);
+                    update_models(models, &terms.models);
                 }
             }
             Admin::DeleteUser { user } => {
@@ -50,13 +50,13 @@ impl Identities {
                 self.members.retain(|(_, member)| member != user);
                 self.keys.retain(|_, key| key.user != Some(*user));
             }
-            Admin::CreateTeam { team, fields } => {
-                let models = models_or_all(&fields.models);
+            Admin::CreateTeam { team, terms } => {
+                let models = models_or_all(&terms.models);
                 self.teams.insert(*team, Team { models, blocked: false });
             }
-            Admin::UpdateTeam { team, fields } => {
+            Admin::UpdateTeam { team, terms } => {
                 if let Some(team) = self.teams.get_mut(team) {
-                    update_models(&mut team.models, &fields.models);
+                    update_models(&mut team.models, &terms.models);
                 }
             }
             Admin::DeleteTeam { team } => {
@@ -77,9 +77,9 @@ impl Identities {
             Admin::GenerateKey { key, fields } => {
                 self.keys.insert(*key, issued(fields));
             }
-            Admin::UpdateKey { key, fields } => {
+            Admin::UpdateKey { key, terms } => {
                 if let Some(key) = self.keys.get_mut(key) {
-                    update_models(&mut key.models, &fields.models);
+                    update_models(&mut key.models, &terms.models);
                 }
             }
             Admin::DeleteKey { key } => {
@@ -141,7 +141,7 @@ fn issued(fields: &KeyFields) -> Issued {
     Issued {
         user: fields.user.set().copied(),
         team: fields.team.set().copied(),
-        models: models_or_all(&fields.models),
+        models: models_or_all(&fields.terms.models),
         blocked: false,
     }
 }
@@ -149,7 +149,7 @@ fn issued(fields: &KeyFields) -> Issued {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::generators::identities::{bare_key, bare_team};
+    use crate::op::Terms;
 
     fn chat(alias: u8) -> Chat {
         Chat { key: Key(0), alias: Alias(alias), streamed: false }
@@ -161,8 +161,8 @@ mod tests {
 
     fn team_key() -> Identities {
         let mut state = Identities::default();
-        state.apply(&Admin::CreateTeam { team: Id(0), fields: bare_team() });
-        let fields = KeyFields { team: Field::Set(Id(0)), ..bare_key() };
+        state.apply(&Admin::CreateTeam { team: Id(0), terms: Terms::UNSAID });
+        let fields = KeyFields { team: Field::Set(Id(0)), ..KeyFields::UNSAID };
         state.apply(&Admin::GenerateKey { key: Key(0), fields });
         state
     }
@@ -186,7 +186,7 @@ mod tests {
     fn a_deleted_team_takes_its_keys_along() {
         let mut state = team_key();
         state.apply(&Admin::DeleteTeam { team: Id(0) });
-        state.apply(&Admin::CreateTeam { team: Id(0), fields: bare_team() });
+        state.apply(&Admin::CreateTeam { team: Id(0), terms: Terms::UNSAID });
         assert!(!admits(&state, 0));
     }
 
@@ -195,11 +195,11 @@ mod tests {
         for (field, expected) in [(Field::Null, true), (Field::Empty, true), (Field::Absent, false)]
         {
             let mut state = team_key();
-            let only_first = KeyFields { models: Field::Set(vec![Alias(0)]), ..bare_key() };
-            state.apply(&Admin::UpdateKey { key: Key(0), fields: only_first });
+            let only_first = Terms { models: Field::Set(vec![Alias(0)]), ..Terms::UNSAID };
+            state.apply(&Admin::UpdateKey { key: Key(0), terms: only_first });
             assert!(!admits(&state, 1));
-            let fields = KeyFields { models: field, ..bare_key() };
-            state.apply(&Admin::UpdateKey { key: Key(0), fields });
+            let terms = Terms { models: field, ..Terms::UNSAID };
+            state.apply(&Admin::UpdateKey { key: Key(0), terms });
             assert_eq!(admits(&state, 1), expected);
         }
     }

@@ -98,9 +98,8 @@ impl Timeline {
 mod tests {
     use super::*;
     use crate::{
-        generators::identities::bare_key,
         history::hand::Hand,
-        op::{Admin, Alias, Key},
+        op::{Admin, Alias, Key, KeyFields},
     };
 
     fn decisions(history: &History, at_ms: u64) -> (bool, bool) {
@@ -113,7 +112,7 @@ mod tests {
     /// A key issued at 1 ms and blocked in a call from 100 to 110 ms; D is 1 s.
     fn blocked(outcome: Outcome) -> History {
         Hand::with_staleness(1_000)
-            .admin(1, Admin::GenerateKey { key: Key(0), fields: bare_key() })
+            .admin(1, Admin::GenerateKey { key: Key(0), fields: KeyFields::UNSAID })
             .admin_until(100, 110, Admin::BlockKey { key: Key(0) }, outcome)
             .done()
     }

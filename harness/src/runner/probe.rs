@@ -6,12 +6,9 @@ use super::drive::Driver;
 use crate::{
     capability::{Capability, Probed},
     check::Arm,
-    generators::{
-        identities::{at_first, bare_key, bare_team, bare_user},
-        requests,
-    },
+    generators::{identities::at_first, requests},
     history::{Event, History, Seen},
-    op::{Admin, Field, Id, Key, KeyFields, Op, Outcome, Refusal},
+    op::{Admin, Field, Id, Key, KeyFields, Op, Outcome, Refusal, Terms},
     plan::{IdShape, Plan, Step},
     target::{Reach, TargetDescription},
 };
@@ -83,11 +80,15 @@ pub async fn probe(
     }
     let replicas = driver.manifest.replicas;
     let mut steps = vec![
-        at_first(Admin::CreateTeam { team: Id(0), fields: bare_team() }),
-        at_first(Admin::CreateUser { user: Id(1), fields: bare_user() }),
+        at_first(Admin::CreateTeam { team: Id(0), terms: Terms::UNSAID }),
+        at_first(Admin::CreateUser { user: Id(1), terms: Terms::UNSAID }),
         at_first(Admin::GenerateKey {
             key: Key(0),
-            fields: KeyFields { team: Field::Set(Id(0)), user: Field::Set(Id(1)), ..bare_key() },
+            fields: KeyFields {
+                team: Field::Set(Id(0)),
+                user: Field::Set(Id(1)),
+                ..KeyFields::UNSAID
+            },
         }),
     ];
     steps.extend((0..replicas).map(|at| Step::Call(requests::chat(Key(0), at))));

@@ -8,6 +8,8 @@
 //! still legal explains it. Two answers are never explained: a failure of the gateway, and a refusal of
 //! a credential that every legal state admits.
 
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 
 use crate::{
@@ -74,18 +76,22 @@ fn judge(histories: &[History]) -> Verdict {
     }
     let timeline = Timeline::of(history);
     let mut decided = 0;
-    let mut violations = Vec::new();
+    let mut breaches: BTreeMap<String, Vec<Seen<'_>>> = BTreeMap::new();
     for seen in history.calls() {
         let Some(legal) = legal(&timeline, &seen) else { continue };
         if legal.may_admit != legal.may_refuse {
             decided += 1;
         }
-        violations.extend(unexplained(history, &seen, legal));
+        if let Some(breach) = unexplained(&seen, legal) {
+            breaches.entry(breach).or_default().push(seen);
+        }
     }
-    if violations.is_empty() && decided == 0 {
+    if breaches.is_empty() && decided == 0 {
         return Verdict::Inconclusive("no request had only one legal answer".to_owned());
     }
-    Verdict::of(violations)
+    Verdict::of(
+        breaches.into_iter().map(|(breach, seen)| violation(history, breach, &seen)).collect(),
+    )
 }
 
 /// What a correct gateway may do with a prompt whose outcome is known.
@@ -93,10 +99,10 @@ fn legal(timeline: &Timeline, seen: &Seen<'_>) -> Option<Decisions> {
     Some(timeline.decisions(seen.chat()?, seen.invoked, seen.completed?))
 }
 
-fn unexplained(history: &History, seen: &Seen<'_>, legal: Decisions) -> Option<Violation> {
+fn unexplained(seen: &Seen<'_>, legal: Decisions) -> Option<String> {
     let replica = seen.call.replica;
     let chat = seen.chat()?;
-    let summary = match seen.outcome? {
+    let breach = match seen.outcome? {
         Outcome::Answered { .. } if !legal.may_admit => {
             format!("{replica} served {} though no legal state allows it {}", chat.key, chat.alias)
         }
@@ -116,7 +122,14 @@ fn unexplained(history: &History, seen: &Seen<'_>, legal: Decisions) -> Option<V
             return None;
         }
     };
-    Some(Violation { summary, evidence: what_led_there(history, seen) })
+    Some(breach)
+}
+
+/// The same breach may come again with every request; it is told once.
+fn violation(history: &History, breach: String, seen: &[Seen<'_>]) -> Violation {
+    let times = if seen.len() > 1 { format!(" ({} times)", seen.len()) } else { String::new() };
+    let evidence = seen.first().map_or_else(Vec::new, |first| what_led_there(history, first));
+    Violation { summary: format!("{breach}{times}"), evidence }
 }
 
 /// The management calls before the request, and the request.
@@ -135,13 +148,12 @@ mod tests {
 
     use super::*;
     use crate::{
-        generators::identities::bare_key,
         history::hand::Hand,
-        op::{Admin, Key},
+        op::{Admin, Key, KeyFields},
     };
 
     fn issued() -> Hand {
-        Hand::new().admin(1, Admin::GenerateKey { key: Key(0), fields: bare_key() })
+        Hand::new().admin(1, Admin::GenerateKey { key: Key(0), fields: KeyFields::UNSAID })
     }
 
     #[test]

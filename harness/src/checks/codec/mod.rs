@@ -1,3 +1,4 @@
 //! What is written to the shared cache must be readable by every reader.
 
 pub mod key_spaces_disjoint;
+pub mod no_null_key;

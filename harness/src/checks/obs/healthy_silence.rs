@@ -13,8 +13,8 @@ use proptest::prelude::*;
 use crate::{
     capability::Capability,
     check::{Check, Level, one_arm},
-    generators::{fewer::at_most, identities::identities, requests},
     clock::Micros,
+    generators::{fewer::at_most, identities::identities, requests},
     history::{Event, History, Level as LogLevel, Manifest, Seen},
     op::Alias,
     plan::{Plan, Step},
@@ -74,7 +74,9 @@ fn judge(histories: &[History]) -> Verdict {
     // what comes after it is judged.
     if let Some(refused) = prompts.iter().find(|seen| !seen.answered()) {
         let outcome = refused.outcome.map_or_else(String::new, ToString::to_string);
-        return Verdict::Inconclusive(format!("a request that should be served was not: {outcome}"));
+        return Verdict::Inconclusive(format!(
+            "a request that should be served was not: {outcome}"
+        ));
     }
     let from = match calls.iter().all(Seen::answered) {
         true => Micros(0),

@@ -139,7 +139,7 @@ fn late_arrivals(
     late.into_iter()
         .map(|(replica, arrivals)| {
             let last = arrivals.last().map_or(bound, |(at, _)| *at);
-            let mut evidence = vec![Proof { arm: 0, index: revocation.last_index }];
+            let mut evidence = proof(0, [revocation.index, revocation.last_index]);
             evidence.extend(proof(0, arrivals.iter().map(|(_, index)| *index)));
             Violation {
                 summary: format!(
