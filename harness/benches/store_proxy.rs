@@ -3,7 +3,7 @@
 //! Both run in this process, before the same store, which answers every command from memory; so
 //! the ratios say something and the absolute figures do not. The bars: the proxy adds at most 1.5
 //! times the median latency that the copy adds, and carries at least half of its pipelined
-//! throughput. Their ratios are printed last.
+//! throughput. Their ratios are printed last: `cargo bench -p harness --bench store_proxy`.
 
 use std::{
     hint::black_box,
