@@ -151,7 +151,7 @@ fn confirm(driver: &Driver, capability: Capability, history: &History) -> Probed
             "each replica served a prompt",
         ),
         Capability::RedisWire => {
-            (count(|event| matches!(event, Event::Redis { .. })), "commands that name our ids")
+            (count(|event| matches!(event, Event::Redis { .. })), "commands that name keys")
         }
         Capability::PostgresWire => {
             (count(|event| matches!(event, Event::Sql { .. })), "statements that name our ids")
