@@ -32,10 +32,7 @@ pub static CHECK: Check = Check {
     title: "No command to Redis names a key that was made from nothing",
     why: "An entry called `team:None` is shared by every caller without a team, or is refused by Redis \
           so that each of their requests falls through to the database.",
-    incidents: &[
-        "https://github.com/BerriAI/litellm/pull/31418",
-        "https://github.com/BerriAI/litellm/issues/33555",
-    ],
+    incidents: &["https://github.com/BerriAI/litellm/pull/31418"],
     level: Level::Core,
     needs: &[Capability::VirtualKeys, Capability::Teams, Capability::Users, Capability::RedisWire],
     plan,
