@@ -76,7 +76,7 @@ pub async fn probe(
     description: &TargetDescription,
 ) -> Result<Vec<Probed>, ProbeError> {
     if lacks_admin_key(&description.reach) {
-        return Ok(Capability::ALL.map(|capability| missing(capability)).into());
+        return Ok(Capability::ALL.map(missing).into());
     }
     let replicas = driver.manifest.replicas;
     let mut steps = vec![
@@ -117,11 +117,15 @@ fn unusable(driver: &Driver, seen: &Seen<'_>) -> Option<ProbeError> {
         (_, Outcome::Indeterminate { why }) => {
             Some(ProbeError::NotAGateway { base, why: why.clone() })
         }
-        (Op::Admin(_), Outcome::Refused { status, refusal, message, .. })
-            if matches!(refusal, Refusal::Unauthenticated | Refusal::ModelDenied) =>
-        {
-            Some(ProbeError::AdminKeyRefused { base, status: *status, message: message.clone() })
-        }
+        (
+            Op::Admin(_),
+            Outcome::Refused {
+                status,
+                refusal: Refusal::Unauthenticated | Refusal::ModelDenied,
+                message,
+                ..
+            },
+        ) => Some(ProbeError::AdminKeyRefused { base, status: *status, message: message.clone() }),
         (Op::Admin(admin), Outcome::Refused { status, message, .. }) => {
             Some(ProbeError::CallRefused {
                 base,
