@@ -352,14 +352,14 @@ pub fn tell(history: &History, entry: &Entry) -> (String, String) {
             let mut text = command.clone();
             for key in keys {
                 let did = match key.access {
-                    Access::Hit => "hit",
-                    Access::Miss => "miss",
-                    Access::Write => "write",
-                    Access::Delete => "delete",
+                    Access::Hit => " hit",
+                    Access::Miss => " miss",
+                    Access::Write => " write",
+                    Access::Delete => " delete",
                     Access::Other => "",
                 };
                 let kind = key.kind.map_or_else(String::new, |kind| format!(" ({kind})"));
-                text.push_str(&format!(" {:?} {did}{kind}", key.name));
+                text.push_str(&format!(" {:?}{did}{kind}", key.name));
             }
             if let Some(error) = error {
                 text.push_str(&format!(" error {error}"));

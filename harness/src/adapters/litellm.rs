@@ -52,7 +52,8 @@ const BACKGROUND_TABLES: [(&str, &str); 13] = [
 ];
 
 /// Pieces of statements that belong to no request, and what they are for.
-const BACKGROUND_SQL: [(&str, &str); 9] = [
+const BACKGROUND_SQL: [(&str, &str); 10] = [
+    (" VIEW \"", "start"),
     ("pg_views", "start"),
     ("pg_class", "start"),
     ("pg_catalog", "start"),

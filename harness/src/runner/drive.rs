@@ -240,6 +240,7 @@ impl Caller {
         if let Some(secret) = &learned.issued {
             let stored = self.driver.adapter.stored_form(secret);
             self.driver.note(Note::Claim(self.drive, stored)).await;
+            self.driver.note(Note::Claim(self.drive, secret.clone())).await;
         }
         if let Some(call_id) = &learned.call_id {
             self.driver.note(Note::Claim(self.drive, call_id.clone())).await;

@@ -46,11 +46,19 @@ impl Prefixes {
     }
 }
 
-/// What can be claimed in `text`: hashes of keys and ids of calls.
+/// What can be claimed in `text`: keys, hashes of keys, and ids of calls.
 pub fn claimable(text: &str) -> BTreeSet<&str> {
-    text.split(|c: char| !c.is_ascii_alphanumeric() && c != '-')
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '-');
+    let keys = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '-' && c != '_');
+    words
         .filter(|word| is_hash(word) || is_call_id(word))
+        .chain(keys.filter(|word| is_key(word)))
         .collect()
+}
+
+/// Some gateways name Redis keys after the secret itself (LiteLLM 1.84).
+fn is_key(word: &str) -> bool {
+    word.len() > 8 && word.starts_with("sk-")
 }
 
 fn is_hash(word: &str) -> bool {

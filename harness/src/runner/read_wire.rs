@@ -4,6 +4,7 @@ use super::redact::redacted;
 use crate::{
     adapters::Adapter,
     history::{Access, Event, RedisKey},
+    logs::template::template,
     op::{Kind, Replica},
     wire::record::{PgStatement, RedisCommand, RedisReply, WireBody, WireEvent},
 };
@@ -85,7 +86,7 @@ fn redis(
             let (access, payload) = accessed(adapter, command, at, name);
             let kind = payload.as_deref().and_then(|payload| adapter.payload_kind(name, payload));
             RedisKey {
-                name: name.clone(),
+                name: redacted(name),
                 access,
                 kind,
                 payload: payload.map(|payload| brief(&redacted(&payload), LONGEST_PAYLOAD)),
@@ -99,7 +100,7 @@ fn redis(
     };
     let first = command.keys.first().map_or("", String::as_str);
     Read {
-        shape: format!("{} {}", command.name, crate::logs::template::template(first, "")),
+        shape: format!("{} {}", command.name, template(&redacted(first), "")),
         names,
         boundary,
         event: Event::Redis {
@@ -107,7 +108,7 @@ fn redis(
             answered: event.answered,
             command: command.name.clone().into_owned(),
             keys,
-            error: command.error().map(|text| text.into_owned()),
+            error: command.error().map(|text| redacted(&text)),
         },
     }
 }
@@ -178,7 +179,7 @@ fn postgres(
     let reads: Vec<Kind> = adapter.identity_reads(&sql, &params);
     Read {
         names,
-        shape: brief(&sql, 160),
+        shape: brief(&redacted(&sql), 160),
         boundary: boundary(&sql),
         event: Event::Sql {
             replica,
@@ -193,7 +194,7 @@ fn postgres(
             error: statement
                 .error
                 .as_ref()
-                .map(|error| format!("{} {}", error.sqlstate, error.message)),
+                .map(|error| redacted(&format!("{} {}", error.sqlstate, error.message))),
         },
     }
 }

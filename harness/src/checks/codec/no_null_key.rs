@@ -102,18 +102,24 @@ fn an_owner_was_missed(history: &History) -> bool {
 }
 
 fn made_from_nothing(history: &History) -> Vec<Violation> {
-    let mut found: BTreeMap<(&str, &str), Vec<usize>> = BTreeMap::new();
+    let mut found: BTreeMap<&str, (BTreeSet<&str>, Vec<usize>)> = BTreeMap::new();
     for (index, entry) in history.entries.iter().enumerate() {
         let Event::Redis { command, keys, .. } = &entry.event else { continue };
         for key in keys.iter().filter(|key| is_made_from_nothing(&key.name)) {
-            found.entry((command, &key.name)).or_default().push(index);
+            let (commands, places) = found.entry(&key.name).or_default();
+            commands.insert(command);
+            places.push(index);
         }
     }
     found
         .into_iter()
-        .map(|((command, name), commands)| Violation {
-            summary: format!("{command} names the key {name:?}, which was made from nothing"),
-            evidence: proof(0, commands),
+        .map(|(name, (commands, places))| {
+            let commands: Vec<_> = commands.into_iter().collect();
+            let commands = commands.join(" and ");
+            Violation {
+                summary: format!("{commands} names the key {name:?}, which was made from nothing"),
+                evidence: proof(0, places),
+            }
         })
         .collect()
 }
