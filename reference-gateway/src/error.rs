@@ -71,9 +71,9 @@ pub(crate) enum GatewayError {
     #[error("Budget has been exceeded! {scope}. Current cost: {spend}, Max budget: {budget}")]
     BudgetExceeded { scope: String, spend: f64, budget: f64 },
     #[error(
-        "Rate limit exceeded for {scope}. Limit type: requests. Current limit: {limit}, Remaining: 0."
+        "Rate limit exceeded for {scope}. Limit type: {unit}. Current limit: {limit}, Remaining: 0."
     )]
-    RateLimited { scope: &'static str, limit: i64, retry_after_s: u64 },
+    RateLimited { scope: &'static str, unit: &'static str, limit: i64, retry_after_s: u64 },
     #[error("{0}, so the request cannot be decided now.")]
     StoreDown(#[from] Unavailable),
     #[error("the provider answered {status}")]

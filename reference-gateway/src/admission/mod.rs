@@ -1,12 +1,13 @@
-//! May this request go ahead? Budgets and rate limits, decided in one step.
+//! May this request go ahead? Budgets, rate limits and parallel slots, decided in one step.
 //!
-//! A request reserves its likely cost against every budget on its path and a place in every rate
-//! limit, all or nothing, in one round trip to Redis; once it is over, one more replaces the
-//! reservation by the cost. Callers without budgets and limits pay for neither. Without Redis
-//! each process decides for itself.
+//! A request reserves its likely cost against every budget and token limit on its path, and a
+//! place in every other limit, all or nothing, in one round trip to Redis; once it is over, one
+//! more replaces the reservation by the cost and gives its slots back. Callers without budgets and
+//! limits pay for neither. Without Redis each process decides for itself.
 
 mod budget;
 mod rate_limit;
+mod parallel;
 mod shared;
 mod local;
 
@@ -27,11 +28,25 @@ use crate::{
 /// How long a counter of spend may differ from Postgres before it is read again.
 const COUNTER_LIFETIME_MS: u64 = 60_000;
 
-/// The window of a request limit.
+/// The window of request and token limits.
 const WINDOW_MS: u64 = 60_000;
+
+/// How long a parallel slot may be held. Slots are given back at the end of a request; only those
+/// of a process that died wait for this.
+const SLOT_LEASE_MS: u64 = 900_000;
+
+/// How long to wait for a parallel slot: nobody can know, so soon.
+const SLOT_WAIT_MS: u64 = 1_000;
 
 /// How often a request asks again because a counter had to be started first.
 const MOST_ROUNDS: usize = 4;
+
+/// What a request takes of budgets and token limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Cost {
+    pub(crate) pico: i64,
+    pub(crate) tokens: i64,
+}
 
 /// A budget on the path of a request.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,26 +56,49 @@ struct Budget {
     max_pico: i64,
 }
 
-/// A request limit on the path of a request.
+/// What a limit counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unit {
+    /// Requests in any minute.
+    Requests,
+    /// Tokens in any minute, of prompt and completion together.
+    Tokens,
+    /// Requests under way.
+    Parallel,
+}
+
+impl Unit {
+    /// The word in refusals, in scripts and in the names of counters.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Requests => "requests",
+            Self::Tokens => "tokens",
+            Self::Parallel => "max_parallel_requests",
+        }
+    }
+}
+
+/// A limit on the path of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct RequestLimit {
+struct Limit {
     owner: IdentityId,
-    per_minute: i64,
+    unit: Unit,
+    most: i64,
 }
 
 /// What one request asks for.
 struct Ask<'a> {
     budgets: Vec<Budget>,
-    limits: Vec<RequestLimit>,
+    limits: Vec<Limit>,
     call_id: &'a str,
-    reserve_pico: i64,
+    reserve: Cost,
 }
 
 /// What was decided, budgets and limits named by their place in the question.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Decision {
-    /// Admitted; each budget's counter is of this epoch.
-    Admitted { epochs: Vec<String> },
+    /// Admitted; tokens are counted in this second, each budget's counter is of this epoch.
+    Admitted { second: u64, epochs: Vec<String> },
     /// Nobody has counted for these budgets yet.
     Uncounted(Vec<usize>),
     /// This budget is used up.
@@ -80,8 +118,21 @@ enum Place {
 #[derive(Debug)]
 pub(crate) struct Grant {
     charges: Vec<Charge>,
-    reserved_pico: i64,
+    /// Owners of the token limits that it counts in.
+    token_owners: Vec<IdentityId>,
+    /// Owners of the slots that it holds.
+    slot_owners: Vec<IdentityId>,
+    call_id: String,
+    second: u64,
+    reserved: Cost,
     place: Place,
+}
+
+impl Grant {
+    /// Is there anything to give back?
+    fn is_empty(&self) -> bool {
+        self.charges.is_empty() && self.token_owners.is_empty() && self.slot_owners.is_empty()
+    }
 }
 
 /// A reservation against one budget. A counter that was read again since has another epoch, and
@@ -112,27 +163,26 @@ impl Admission {
         }
     }
 
-    /// Admits a request that may cost `reserve_pico`, or says why not. `None` when nothing on its
-    /// path has a budget or limit, so that there is nothing to settle.
+    /// Admits a request that may cost `reserve`, or says why not. `None` when nothing on its path
+    /// has a budget or limit, so that there is nothing to settle.
     pub(crate) async fn admit(
         &self,
         holder: &Holder,
         call_id: &str,
-        reserve_pico: i64,
+        reserve: Cost,
     ) -> Result<Option<Grant>, GatewayError> {
-        let (budgets, limits) = (budget::on_path(holder), rate_limit::on_path(holder));
+        let budgets = budget::on_path(holder);
+        let mut limits = rate_limit::on_path(holder);
+        limits.extend(parallel::on_path(holder));
         if budgets.is_empty() && limits.is_empty() {
             return Ok(None);
         }
-        let ask = Ask { budgets, limits, call_id, reserve_pico };
+        let ask = Ask { budgets, limits, call_id, reserve };
         for _ in 0..MOST_ROUNDS {
             let (decision, place) = self.decide(&ask).await;
             match decision {
-                Decision::Admitted { epochs } => {
-                    let owners = ask.budgets.into_iter().map(|budget| budget.owner);
-                    let charges =
-                        owners.zip(epochs).map(|(owner, epoch)| Charge { owner, epoch }).collect();
-                    return Ok(Some(Grant { charges, reserved_pico: reserve_pico, place }));
+                Decision::Admitted { second, epochs } => {
+                    return Ok(Some(ask.granted(second, epochs, place)));
                 }
                 Decision::Uncounted(budgets) => {
                     for place_in_ask in budgets {
@@ -151,7 +201,8 @@ impl Admission {
                     let limit = &ask.limits[limit];
                     return Err(GatewayError::RateLimited {
                         scope: rate_limit::shown(&limit.owner),
-                        limit: limit.per_minute,
+                        unit: limit.unit.word(),
+                        limit: limit.most,
                         retry_after_s: wait_ms.div_ceil(1_000).max(1),
                     });
                 }
@@ -180,21 +231,24 @@ impl Admission {
         Ok(())
     }
 
-    /// Replaces a reservation by what the request cost.
-    pub(crate) async fn settle(&self, grant: Grant, cost_pico: i64) {
+    /// Replaces a reservation by what the request cost, and gives its slots back.
+    pub(crate) async fn settle(&self, grant: Grant, cost: Cost) {
+        if grant.is_empty() {
+            return;
+        }
         match (grant.place, &self.shared) {
-            (Place::Shared, Some(shared)) => shared.settle(&grant, cost_pico).await,
-            _ => self.local.settle(&grant, cost_pico),
+            (Place::Shared, Some(shared)) => shared.settle(&grant, cost).await,
+            _ => self.local.settle(&grant, cost),
         }
     }
 
     /// The same where nobody can wait for it.
-    pub(crate) fn settle_later(self: &Arc<Self>, grant: Grant, cost_pico: i64) {
+    pub(crate) fn settle_later(self: &Arc<Self>, grant: Grant, cost: Cost) {
         let admission = Arc::clone(self);
-        self.settling.spawn(async move { admission.settle(grant, cost_pico).await });
+        self.settling.spawn(async move { admission.settle(grant, cost).await });
     }
 
-    /// Forgets what identities have spent and asked for: they were deleted or made anew.
+    /// Forgets what identities have spent and asked for: they were deleted.
     pub(crate) async fn forget(&self, owners: &[IdentityId]) {
         self.local.forget(owners);
         if let Some(shared) = &self.shared {
@@ -206,5 +260,25 @@ impl Admission {
     pub(crate) async fn drain(&self) {
         self.settling.close();
         self.settling.wait().await;
+    }
+}
+
+impl Ask<'_> {
+    fn granted(self, second: u64, epochs: Vec<String>, place: Place) -> Grant {
+        let owners = self.budgets.into_iter().map(|budget| budget.owner);
+        let charges = owners.zip(epochs).map(|(owner, epoch)| Charge { owner, epoch }).collect();
+        let owners_of = |unit| {
+            let limits = self.limits.iter().filter(move |limit| limit.unit == unit);
+            limits.map(|limit| limit.owner.clone()).collect()
+        };
+        Grant {
+            charges,
+            token_owners: owners_of(Unit::Tokens),
+            slot_owners: owners_of(Unit::Parallel),
+            call_id: self.call_id.to_owned(),
+            second,
+            reserved: self.reserve,
+            place,
+        }
     }
 }

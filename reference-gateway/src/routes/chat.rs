@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     access::{CallId, StillOpen},
-    admission::{Admission, Grant},
+    admission::{Admission, Cost, Grant},
     app::App,
     auth::{Caller, authenticate},
     error::GatewayError,
@@ -51,8 +51,7 @@ pub(crate) async fn serve(
     let grant = match &caller {
         Caller::Master => None,
         Caller::Holder(holder) => {
-            let reserve_pico = deployment.price.cost_pico(estimate);
-            app.admission.admit(holder, &call_id, reserve_pico).await?
+            app.admission.admit(holder, &call_id, cost(deployment.price, estimate)).await?
         }
     };
     let mut settlement =
@@ -85,6 +84,11 @@ fn estimate(body: &Map<String, Value>, prompt_bytes: usize) -> Usage {
         prompt_tokens: tokens_of(prompt_bytes),
         completion_tokens: bound.unwrap_or(COMPLETION_TOKENS).max(0),
     }
+}
+
+fn cost(price: Price, usage: Usage) -> Cost {
+    let tokens = usage.prompt_tokens.saturating_add(usage.completion_tokens);
+    Cost { pico: price.cost_pico(usage), tokens }
 }
 
 fn tokens_of(bytes: usize) -> i64 {
@@ -218,25 +222,27 @@ impl Settlement {
 
     /// Charges the request. Whoever asks next finds the budget as this request left it.
     pub(crate) async fn finish(&mut self) {
-        let cost_pico = self.charge();
+        let cost = self.charge();
         if let Some(grant) = self.grant.take() {
-            self.admission.settle(grant, cost_pico).await;
+            self.admission.settle(grant, cost).await;
         }
     }
 
-    fn charge(&mut self) -> i64 {
-        let Some(row) = self.row.take().filter(|_| self.is_answered) else { return 0 };
+    fn charge(&mut self) -> Cost {
+        let Some(row) = self.row.take().filter(|_| self.is_answered) else {
+            return Cost::default();
+        };
         let usage = self.usage();
-        let spend_pico = self.price.cost_pico(usage);
+        let cost = cost(self.price, usage);
         self.queue.record(SpendRow {
             prompt_tokens: usage.prompt_tokens,
             completion_tokens: usage.completion_tokens,
             estimated: self.usage.is_none(),
-            spend_pico,
+            spend_pico: cost.pico,
             at_ms: now_ms(),
             ..row
         });
-        spend_pico
+        cost
     }
 
     /// The provider's usage, or an estimate: one event for a token.
@@ -254,9 +260,9 @@ impl Settlement {
 
 impl Drop for Settlement {
     fn drop(&mut self) {
-        let cost_pico = self.charge();
+        let cost = self.charge();
         if let Some(grant) = self.grant.take() {
-            self.admission.settle_later(grant, cost_pico);
+            self.admission.settle_later(grant, cost);
         }
     }
 }
