@@ -21,6 +21,7 @@ pub mod check;
 pub mod checks;
 pub mod generators;
 pub mod model;
+pub mod codec;
 pub mod clock;
 pub mod wire;
 pub mod target;

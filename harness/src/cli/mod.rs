@@ -1,6 +1,7 @@
 //! The command line: words in, exit status out. One file per subcommand.
 
 pub mod check;
+pub mod codec;
 pub mod defects;
 pub mod list;
 pub mod probe;
@@ -18,6 +19,7 @@ use std::{
 use clap::{Parser, Subcommand};
 
 use crate::{
+    codec::DriverError,
     runner::reach::ReachError,
     store::RunStoreError,
     target::{MissingBinary, TargetError},
@@ -47,6 +49,8 @@ enum Command {
     Up(up::UpArgs),
     /// Runs the checks against a target.
     Check(check::CheckArgs),
+    /// Holds a codec in another process to the codec laws.
+    Codec(codec::CodecArgs),
     /// Proves the checks: each planted defect of the reference gateway must be caught.
     Defects(defects::DefectsArgs),
     /// Judges a stored run again, or drives its failing plans once more.
@@ -151,6 +155,9 @@ pub enum CliError {
     /// The run cannot be kept or read.
     #[error(transparent)]
     Store(#[from] RunStoreError),
+    /// The driver of a codec does not do its part.
+    #[error("cannot use the driver")]
+    Driver(#[from] DriverError),
     /// A replica of the target ended while it was needed.
     #[error("{replica} of the target ended by itself: {how}")]
     Ended {
@@ -181,6 +188,7 @@ impl CliError {
             ) => ExitStatus::Usage,
             CliError::Reach(_)
             | CliError::Binary(_)
+            | CliError::Driver(_)
             | CliError::Ended { .. }
             | CliError::Store(RunStoreError::Unwritable { .. })
             | CliError::Output(_) => ExitStatus::Setup,
@@ -215,6 +223,7 @@ impl Cli {
         match self.command {
             Command::Up(args) => args.run(around).await,
             Command::Check(args) => args.run(around).await,
+            Command::Codec(args) => args.run(around).await,
             Command::Defects(args) => args.run(around).await,
             Command::Replay(args) => args.run(around).await,
             Command::List(args) => args.run(around.out).await,

@@ -18,7 +18,8 @@ use super::{
 ///
 /// Says where it is no schema of an object.
 pub fn fields(schema: &Json) -> Result<Vec<Field>, String> {
-    match Reader { root: schema }.shape(schema, &[])? {
+    let reader = Reader { root: schema };
+    match reader.shape(schema, &[])? {
         Shape::Object(fields) => Ok(fields),
         Shape::Null
         | Shape::Bool
@@ -112,8 +113,7 @@ impl Reader<'_> {
         let properties = schema["properties"].as_object().into_iter().flatten();
         properties
             .map(|(name, property)| {
-                let shape =
-                    self.shape(property, within).map_err(|why| format!("{name}: {why}"))?;
+                let shape = self.shape(property, within).map_err(|why| format!("{name}: {why}"))?;
                 let (shape, nullable) = without_null(shape);
                 Ok(Field {
                     required: required.iter().any(|it| it == name),
@@ -156,7 +156,8 @@ fn integers(schema: &Json) -> Shape {
     };
     let bound = |name: &str| match Value::from_json(&schema[name]) {
         Value::Int(bound) => Some(bound),
-        Value::Float(bound) if bound.abs() < 1e15 => {
+        Value::Float(bound) if bound.abs() < 1e15 =>
+        {
             #[expect(clippy::cast_possible_truncation, reason = "the range was asked for first")]
             Some(bound as i128)
         }

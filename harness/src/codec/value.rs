@@ -118,11 +118,9 @@ impl Value {
             }
             Value::Date(it) => json!({ "$date": it }),
             Value::List(items) => items.iter().map(Value::to_tagged).collect::<Vec<_>>().into(),
-            Value::Map(entries) if entries.keys().all(Key::is_plain) => {
-                serde_json::Value::Object(
-                    entries.iter().map(|(key, it)| (key.to_string(), it.to_tagged())).collect(),
-                )
-            }
+            Value::Map(entries) if entries.keys().all(Key::is_plain) => serde_json::Value::Object(
+                entries.iter().map(|(key, it)| (key.to_string(), it.to_tagged())).collect(),
+            ),
             Value::Map(entries) => {
                 let pairs: Vec<_> = entries
                     .iter()
@@ -151,9 +149,7 @@ impl Value {
                 Some((tag, held)) if tag.starts_with('$') => untag(tag, held),
                 _ => fields
                     .iter()
-                    .map(|(name, value)| {
-                        Ok((Key::Text(name.clone()), Value::from_tagged(value)?))
-                    })
+                    .map(|(name, value)| Ok((Key::Text(name.clone()), Value::from_tagged(value)?)))
                     .collect::<Result<_, String>>()
                     .map(Value::Map),
             },
@@ -348,8 +344,10 @@ fn moment(text: &str) -> String {
     format!("{}{zone}", whole.replace(' ', "T"))
 }
 
+/// Whether a name needs no quotes: with quotes, "1" is not 1.
 fn is_word(name: &str) -> bool {
-    !name.is_empty() && name.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '_')
+    name.starts_with(|letter: char| letter.is_ascii_alphabetic() || letter == '_')
+        && name.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '_')
 }
 
 #[cfg(test)]

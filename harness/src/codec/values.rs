@@ -22,7 +22,7 @@ use super::{
 
 /// A class of states that a field can be in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Class {
+pub(super) enum Class {
     /// It is null.
     Null,
     /// It holds its default, or what is empty: zero, no text, no items.
@@ -47,7 +47,7 @@ pub enum Class {
 
 /// One field of a kind, at any depth, and the smallest object around it.
 #[derive(Clone)]
-pub struct Place {
+pub(super) struct Place {
     /// Where it is, as in `members[].role`.
     pub path: String,
     /// The path of the field that holds it, where it is inside one.
@@ -84,7 +84,7 @@ const HARD_TEXTS: [&str; 12] = [
 
 impl Place {
     /// Every place of a kind. Without a smallest object of it, there are none.
-    pub fn all(kind: &Kind) -> Vec<Place> {
+    pub(super) fn all(kind: &Kind) -> Vec<Place> {
         let Some(base) = smallest(&kind.fields) else { return Vec::new() };
         let mut places = Vec::new();
         let whole: Rc<dyn Fn(Object) -> Object> = Rc::new(|object| object);
@@ -93,7 +93,7 @@ impl Place {
     }
 
     /// The classes of states that it can be in, when present.
-    pub fn classes(&self) -> BTreeSet<Class> {
+    pub(super) fn classes(&self) -> BTreeSet<Class> {
         let mut classes = classes(&self.field.shape);
         if self.field.nullable {
             classes.insert(Class::Null);
@@ -105,14 +105,17 @@ impl Place {
     }
 
     /// Objects in which this field is in a state of this class, and all else is as small as can be.
-    pub fn objects(&self, class: Class) -> Option<BoxedStrategy<Object>> {
+    pub(super) fn objects(&self, class: Class) -> Option<BoxedStrategy<Object>> {
         let around = Rc::clone(&self.around);
         Some(states(&self.field, class)?.prop_map(move |value| around(value)).boxed())
     }
 }
 
 /// Every object of a kind, apart from states that are `known` to fail.
-pub fn lattice(kind: &Kind, known: &BTreeSet<(String, Class)>) -> Option<BoxedStrategy<Object>> {
+pub(super) fn lattice(
+    kind: &Kind,
+    known: &BTreeSet<(String, Class)>,
+) -> Option<BoxedStrategy<Object>> {
     fields_lattice(&kind.fields, "", known)
 }
 
@@ -153,7 +156,8 @@ fn descend(shape: &Shape, path: &str, around: &Around, places: &mut Vec<Place>) 
     match shape {
         Shape::Object(fields) => {
             let Some(base) = smallest(fields) else { return };
-            let whole: Rc<dyn Fn(Object) -> Object> = Rc::new(move |object| around(as_map(&object)));
+            let whole: Rc<dyn Fn(Object) -> Object> =
+                Rc::new(move |object| around(as_map(&object)));
             collect(fields, &base, Some(path), &whole, places);
         }
         Shape::List(items) => {
@@ -208,9 +212,7 @@ fn classes(shape: &Shape) -> BTreeSet<Class> {
             classes.extend(int_keys.then_some(Class::IntKey));
             classes
         }
-        Shape::Object(fields) => {
-            smallest(fields).map(|_| Class::Plain).into_iter().collect()
-        }
+        Shape::Object(fields) => smallest(fields).map(|_| Class::Plain).into_iter().collect(),
         Shape::OneOf(shapes) => shapes.iter().flat_map(classes).collect(),
         Shape::Any => [
             Class::Empty,
@@ -283,7 +285,8 @@ fn values(shape: &Shape, class: Class) -> Option<BoxedStrategy<Value>> {
             Some(btree_map(keys, Just(inner.smallest()?), 1..3).prop_map(Value::Map).boxed())
         }
         (Shape::Map { values: inner, .. }, _) => {
-            let value = values(inner, class).or_else(|| inner.smallest().map(|it| Just(it).boxed()));
+            let value =
+                values(inner, class).or_else(|| inner.smallest().map(|it| Just(it).boxed()));
             let key = "[a-z]{1,4}".prop_map(Key::Text);
             Some(btree_map(key, value?, 1..3).prop_map(Value::Map).boxed())
         }
@@ -340,14 +343,11 @@ fn dates() -> impl Strategy<Value = Value> {
     .prop_map(|date| Value::Date(date.to_owned()))
 }
 
-/// Integers of a range that a double cannot hold.
+/// Integers of a range that a double may not hold: the first beyond 2^53, and the edges.
 fn big(min: i128, max: i128) -> impl Iterator<Item = i128> {
-    let beyond = (1_i128 << 53) + 1;
-    let edge = |edge: i128| edge.abs() > beyond;
-    [beyond, -beyond]
-        .into_iter()
-        .chain([max, min].into_iter().filter(move |it| edge(*it)))
-        .filter(move |it| (min..=max).contains(it))
+    const BEYOND: i128 = (1 << 53) + 1;
+    let far = |it: &i128| it.abs() >= BEYOND;
+    [BEYOND, -BEYOND, max, min].into_iter().filter(move |it| far(it) && (min..=max).contains(it))
 }
 
 /// Every state of every field, absence included, apart from those known to fail.
@@ -394,15 +394,17 @@ fn value_lattice(
 ) -> Option<BoxedStrategy<Value>> {
     match shape {
         Shape::Object(_) if known.contains(&(path.to_owned(), Class::Plain)) => None,
-        Shape::Object(fields) => Some(
-            fields_lattice(fields, path, known)?.prop_map(|object| as_map(&object)).boxed(),
-        ),
+        Shape::Object(fields) => {
+            Some(fields_lattice(fields, path, known)?.prop_map(|object| as_map(&object)).boxed())
+        }
         Shape::List(items) if holds_objects(items) => {
             let items = value_lattice(items, &format!("{path}[]"), known);
             let empty = Just(Value::List(Vec::new())).boxed();
-            union([empty].into_iter().chain(
-                items.map(|items| vec(items, 1..3).prop_map(Value::List).boxed()),
-            ))
+            union(
+                [empty]
+                    .into_iter()
+                    .chain(items.map(|items| vec(items, 1..3).prop_map(Value::List).boxed())),
+            )
         }
         Shape::OneOf(shapes) => {
             union(shapes.iter().filter_map(|shape| value_lattice(shape, path, known)))
@@ -432,7 +434,9 @@ fn holds_objects(shape: &Shape) -> bool {
     }
 }
 
-fn union(strategies: impl IntoIterator<Item = BoxedStrategy<Value>>) -> Option<BoxedStrategy<Value>> {
+fn union(
+    strategies: impl IntoIterator<Item = BoxedStrategy<Value>>,
+) -> Option<BoxedStrategy<Value>> {
     let strategies: Vec<_> = strategies.into_iter().collect();
     (!strategies.is_empty()).then(|| Union::new(strategies).boxed())
 }

@@ -1,0 +1,231 @@
+//! `gauntlet codec`: the codec laws, over a codec in another process.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::{self, Write},
+    time::Duration,
+};
+
+use nix::sys::signal::{Signal, killpg};
+use serde_json::json;
+
+use super::{CliError, ExitStatus, Surroundings};
+use crate::{
+    clock::number_of_this_run,
+    codec::{
+        Codec, Driver, DriverError,
+        laws::{self, Breach, Effort, Findings, Law},
+    },
+};
+
+/// Arguments of `gauntlet codec`.
+#[derive(Debug, clap::Args)]
+pub struct CodecArgs {
+    /// The command that starts the driver, for `sh`.
+    #[arg(long, value_name = "CMD")]
+    driver: String,
+
+    /// The number from which every value follows; drawn, and printed, where it is not given.
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+
+    /// How many whole objects to draw of each kind.
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
+    cases: u32,
+
+    /// How many seconds an answer may take, the first one included.
+    #[arg(long, value_name = "S", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
+    patience_s: u64,
+
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// A codec that was judged.
+struct Judged {
+    driver: String,
+    kinds: usize,
+    seed: u64,
+    findings: Findings,
+}
+
+impl CodecArgs {
+    /// Judges the codec and writes what does not hold, smallest first.
+    ///
+    /// # Errors
+    ///
+    /// When the driver does not do its part.
+    pub async fn run(self, around: &mut Surroundings<'_>) -> Result<ExitStatus, CliError> {
+        let patience = Duration::from_secs(self.patience_s);
+        let seed = self.seed.unwrap_or_else(|| number_of_this_run() % 1_000_000_000);
+        let effort = Effort { seed, cases: self.cases };
+        let (started, group) = tokio::sync::oneshot::channel();
+        let judging = tokio::task::spawn_blocking(move || {
+            let mut driver = Driver::start(&self.driver, patience)?;
+            // Nobody waits for it once the driver is being stopped.
+            let _ = started.send(driver.group());
+            let findings = laws::judge(&mut driver, effort)?;
+            let kinds = driver.kinds().len();
+            Ok(Judged { driver: driver.name().to_owned(), kinds, seed, findings })
+        });
+        let stopped = async {
+            let group = group.await.ok().flatten();
+            // Without a handler there is no way to be told to stop, so nothing ends here.
+            if tokio::signal::ctrl_c().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+            if let Some(group) = group {
+                let _ = killpg(group, Signal::SIGKILL);
+            }
+        };
+        let judged: Result<Judged, DriverError> = tokio::select! {
+            judged = judging => judged.map_err(|error| CliError::Ours(error.to_string()))?,
+            () = stopped => return Err(CliError::Usage("stopped before the laws were judged".to_owned())),
+        };
+        let judged = judged?;
+        match self.json {
+            true => writeln!(around.out, "{:#}", judged.as_json())?,
+            false => judged.tell(around.out)?,
+        }
+        Ok(judged.status())
+    }
+}
+
+impl Judged {
+    fn status(&self) -> ExitStatus {
+        let broken = !self.findings.breaches.is_empty();
+        match (broken, self.findings.vacuous.is_empty()) {
+            (true, _) => ExitStatus::Fail,
+            (false, false) => ExitStatus::Inconclusive,
+            (false, true) => ExitStatus::Pass,
+        }
+    }
+
+    /// For people: per law, each story once, with every field that it happens to.
+    fn tell(&self, out: &mut dyn Write) -> io::Result<()> {
+        let found = &self.findings;
+        writeln!(out, "{}: {} kinds, seed {}", self.driver, self.kinds, self.seed)?;
+        for law in Law::ALL {
+            let broken: Vec<_> = found.breaches.iter().filter(|it| it.law == law).collect();
+            if broken.is_empty() {
+                continue;
+            }
+            writeln!(out, "\n{} is broken: {}", law.id(), law.title())?;
+            for told in alike(&broken) {
+                writeln!(out, "  {}", told.smallest.to_string().replace('\n', "\n  "))?;
+                if told.kinds.len() + told.fields > 2 || told.fields > 1 {
+                    writeln!(out, "    {}, in all:", told.smallest.symptom)?;
+                    for (kind, fields) in &told.kinds {
+                        writeln!(out, "      {kind}{}", listed(fields))?;
+                    }
+                }
+            }
+        }
+        writeln!(out)?;
+        for (kind, why) in &found.vacuous {
+            writeln!(out, "not put to the test: {kind}: {why}")?;
+        }
+        let held = Law::ALL.into_iter().filter(|law| {
+            found.tried.contains_key(law) && !found.breaches.iter().any(|it| it.law == *law)
+        });
+        let held: Vec<_> = held.map(Law::id).collect();
+        let kinds: BTreeSet<_> = found.breaches.iter().map(|it| &it.kind).collect();
+        writeln!(
+            out,
+            "{} breaches in {} of {} kinds; held: {}",
+            found.breaches.len(),
+            kinds.len(),
+            self.kinds,
+            if held.is_empty() { "none".to_owned() } else { held.join(", ") },
+        )?;
+        let tried: Vec<_> =
+            found.tried.iter().map(|(law, times)| format!("{} {times}", law.id())).collect();
+        writeln!(out, "tried: {}", tried.join(", "))?;
+        match found.illegal {
+            0 => Ok(()),
+            illegal => writeln!(out, "{illegal} objects were none that the codec's types admit"),
+        }
+    }
+
+    fn as_json(&self) -> serde_json::Value {
+        let found = &self.findings;
+        let breaches: Vec<_> = found
+            .breaches
+            .iter()
+            .map(|it| {
+                json!({
+                    "law": it.law.id(), "kind": it.kind, "field": it.field,
+                    "symptom": it.symptom, "story": it.story, "written": it.written,
+                })
+            })
+            .collect();
+        let tried: serde_json::Map<_, _> =
+            found.tried.iter().map(|(law, times)| (law.id().to_owned(), json!(times))).collect();
+        json!({
+            "version": 1,
+            "driver": self.driver,
+            "seed": self.seed,
+            "kinds": self.kinds,
+            "breaches": breaches,
+            "tried": tried,
+            "illegal": found.illegal,
+            "not_put_to_the_test": found.vacuous,
+        })
+    }
+}
+
+/// Breaches with the same symptom.
+struct Alike<'a> {
+    smallest: &'a Breach,
+    kinds: BTreeMap<&'a str, Vec<&'a str>>,
+    fields: usize,
+}
+
+/// Breaches by symptom, in the order of the smallest of each.
+fn alike<'a>(broken: &[&'a Breach]) -> Vec<Alike<'a>> {
+    let mut all: Vec<Alike<'a>> = Vec::new();
+    for breach in broken {
+        let place = all.iter().position(|it| it.smallest.symptom == breach.symptom);
+        let place = place.unwrap_or_else(|| {
+            all.push(Alike { smallest: breach, kinds: BTreeMap::new(), fields: 0 });
+            all.len() - 1
+        });
+        let same = &mut all[place];
+        same.fields += 1;
+        same.kinds.entry(&breach.kind).or_default().extend(breach.field.as_deref());
+    }
+    all
+}
+
+/// Fields after a colon, those inside one object together: `: models, members[].{budget, role}`.
+fn listed(fields: &[&str]) -> String {
+    let mut told: Vec<(&str, Vec<&str>)> = Vec::new();
+    for field in fields {
+        let (outer, name) = field.rsplit_once('.').unwrap_or(("", field));
+        match told.iter_mut().find(|(it, _)| *it == outer) {
+            Some((_, names)) => names.push(name),
+            None => told.push((outer, vec![name])),
+        }
+    }
+    let told: Vec<_> = told
+        .iter()
+        .map(|(outer, names)| match (*outer, names.as_slice()) {
+            ("", names) => names.join(", "),
+            (outer, [name]) => format!("{outer}.{name}"),
+            (outer, names) => format!("{outer}.{{{}}}", names.join(", ")),
+        })
+        .collect();
+    if told.is_empty() { String::new() } else { format!(": {}", told.join(", ")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_of_one_object_are_told_together() {
+        assert_eq!(listed(&["a", "m[].x", "b", "m[].y", "n.z"]), ": a, b, m[].{x, y}, n.z");
+        assert_eq!(listed(&[]), "");
+    }
+}
