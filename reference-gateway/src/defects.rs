@@ -178,4 +178,13 @@ mod tests {
     fn the_untyped_payload_shares_the_key_space_too() {
         assert!(Defects::plant(["codec-untyped-payload"]).unwrap().shares_key_space());
     }
+
+    #[test]
+    fn the_readme_lists_every_defect_with_its_check() {
+        let readme = include_str!("../README.md");
+        for defect in ALL {
+            let row = format!("| `{}` | `{}` |", defect.name, defect.caught_by);
+            assert!(readme.contains(&row), "README.md has no row that starts {row}");
+        }
+    }
 }

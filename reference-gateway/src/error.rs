@@ -61,6 +61,8 @@ pub(crate) enum GatewayError {
     #[error("{message}")]
     BadRequest { message: String, param: Option<&'static str> },
     #[error("{message}")]
+    UnreadableBody { status: StatusCode, message: String },
+    #[error("{message}")]
     Invalid { message: String },
     #[error("{what} not found")]
     NotFound { what: String },
@@ -109,7 +111,9 @@ impl GatewayError {
             Self::Invalid { .. } | Self::BudgetExceeded { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             Self::NotFound { .. } => StatusCode::NOT_FOUND,
             Self::WrongMethod => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Exists { status, .. } | Self::Provider { status, .. } => *status,
+            Self::Exists { status, .. }
+            | Self::UnreadableBody { status, .. }
+            | Self::Provider { status, .. } => *status,
             Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::StoreDown(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::ProviderSilent => StatusCode::REQUEST_TIMEOUT,
@@ -135,9 +139,10 @@ impl GatewayError {
                 ModelOwner::Member => "team_member_model_access_denied",
             },
             Self::UnknownModel { .. } => "invalid_request_error",
-            Self::BadRequest { .. } | Self::Exists { .. } | Self::WrongMethod => {
-                "bad_request_error"
-            }
+            Self::BadRequest { .. }
+            | Self::UnreadableBody { .. }
+            | Self::Exists { .. }
+            | Self::WrongMethod => "bad_request_error",
             Self::Invalid { .. } => "validation_error",
             Self::NotFound { .. } => "not_found_error",
             Self::BudgetExceeded { .. } => "budget_exceeded",
@@ -168,6 +173,7 @@ impl GatewayError {
             | Self::TeamBlocked { .. }
             | Self::KeyExpired
             | Self::AdminOnly
+            | Self::UnreadableBody { .. }
             | Self::Invalid { .. }
             | Self::NotFound { .. }
             | Self::WrongMethod

@@ -19,6 +19,7 @@ mod routes;
 mod admission;
 mod providers;
 mod streaming;
+mod object_text;
 mod spend;
 mod store;
 mod redis;

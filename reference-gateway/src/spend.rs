@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -21,10 +22,20 @@ use crate::{
 const BATCH: usize = 500;
 
 /// Token counts as the provider reports them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 pub(crate) struct Usage {
     pub(crate) prompt_tokens: i64,
     pub(crate) completion_tokens: i64,
+}
+
+impl Usage {
+    /// The same without negative counts, which would be a way to earn money.
+    pub(crate) fn at_least_none(self) -> Self {
+        Self {
+            prompt_tokens: self.prompt_tokens.max(0),
+            completion_tokens: self.completion_tokens.max(0),
+        }
+    }
 }
 
 /// What tokens cost, in pico-dollars (1e-12 USD) so that sums are exact.

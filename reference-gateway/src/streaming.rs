@@ -1,13 +1,19 @@
 //! Relays a provider's events as they come, and counts what was relayed when the caller leaves.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use futures::{StreamExt, stream, stream::BoxStream};
-use serde_json::{Value, json};
+use serde::{Deserialize, de::IgnoredAny};
+use serde_json::json;
 
-use crate::{access::StillOpen, routes::chat::Settlement, spend::Usage};
+use crate::{
+    access::StillOpen,
+    object_text::{ObjectText, quoted},
+    routes::chat::Settlement,
+    spend::Usage,
+};
 
 /// The longest event that is looked into; a longer one is relayed as it is.
 const LONGEST_EVENT: usize = 1024 * 1024;
@@ -34,7 +40,7 @@ impl Relay {
         Self {
             upstream: upstream.bytes_stream().boxed(),
             silence_bound,
-            events: Events::new(alias, caller_wants_usage),
+            events: Events::new(&alias, caller_wants_usage),
             settlement,
             is_over: false,
             _open: open,
@@ -89,7 +95,8 @@ impl Relay {
 
 /// Server-sent events, put together from chunks of any size.
 struct Events {
-    alias: String,
+    /// The alias as a JSON string.
+    quoted_alias: String,
     caller_wants_usage: bool,
     pending: BytesMut,
     usage: Option<Usage>,
@@ -99,9 +106,9 @@ struct Events {
 }
 
 impl Events {
-    fn new(alias: String, caller_wants_usage: bool) -> Self {
+    fn new(alias: &str, caller_wants_usage: bool) -> Self {
         Self {
-            alias,
+            quoted_alias: quoted(alias),
             caller_wants_usage,
             pending: BytesMut::new(),
             usage: None,
@@ -140,31 +147,33 @@ impl Events {
         if payload == Some(b"[DONE]") {
             self.is_done = true;
         }
-        let parsed = payload.and_then(|payload| serde_json::from_slice::<Value>(payload).ok());
-        let Some(Value::Object(mut chunk)) = parsed else {
+        let Some(chunk) = payload.and_then(ObjectText::parse) else {
             out.extend_from_slice(event);
             return;
         };
-        if let Some(usage) = chunk.get("usage").and_then(usage_of) {
+        if let Some(usage) = chunk.read("usage") {
             self.usage = Some(usage);
         }
-        let choices = chunk.get("choices").and_then(Value::as_array);
-        if choices.is_some_and(|choices| choices.iter().any(has_content)) {
+        let choices: Option<Vec<Choice>> = chunk.read("choices");
+        if choices.as_ref().is_some_and(|choices| choices.iter().any(Choice::has_content)) {
             self.contents += 1;
         }
-        let only_usage = choices.is_some_and(Vec::is_empty) && chunk.contains_key("usage");
-        if only_usage && !self.caller_wants_usage {
+        let is_unasked = chunk.raw("usage").is_some() && !self.caller_wants_usage;
+        if is_unasked && choices.is_some_and(|choices| choices.is_empty()) {
             return;
         }
-        if !self.caller_wants_usage && chunk.get("usage").is_some_and(Value::is_null) {
-            // The null came with the usage that the caller did not ask for.
-            chunk.shift_remove("usage");
-        }
-        if let Some(model) = chunk.get_mut("model") {
-            *model = Value::String(self.alias.clone());
+        let mut shown = match chunk.raw("model") {
+            Some(_) => chunk.with(&[("model", &self.quoted_alias)]),
+            None => chunk.with(&[]),
+        };
+        if is_unasked {
+            // The field came with the usage that the caller did not ask for.
+            let asked = ObjectText::parse(shown.as_bytes());
+            let asked = asked.map(|chunk| chunk.without("usage").into_owned());
+            shown = asked.unwrap_or(shown);
         }
         out.extend_from_slice(b"data: ");
-        out.extend_from_slice(Value::Object(chunk).to_string().as_bytes());
+        out.extend_from_slice(shown.as_bytes());
         out.extend_from_slice(b"\n\n");
     }
 }
@@ -185,21 +194,27 @@ fn event_end(bytes: &[u8]) -> Option<usize> {
     None
 }
 
-/// The usage in a provider's answer, if it declares any.
-pub(crate) fn usage_of(usage: &Value) -> Option<Usage> {
-    Some(Usage {
-        prompt_tokens: usage.get("prompt_tokens")?.as_i64()?,
-        completion_tokens: usage.get("completion_tokens")?.as_i64()?,
-    })
+/// What is looked at in one choice of a chunk.
+#[derive(Deserialize)]
+struct Choice<'a> {
+    #[serde(borrow)]
+    delta: Option<Delta<'a>>,
 }
 
-fn has_content(choice: &Value) -> bool {
-    let delta = choice.get("delta");
-    delta
-        .and_then(|delta| delta.get("content"))
-        .and_then(Value::as_str)
-        .is_some_and(|text| !text.is_empty())
-        || delta.is_some_and(|delta| delta.get("tool_calls").is_some())
+#[derive(Deserialize)]
+struct Delta<'a> {
+    #[serde(borrow)]
+    content: Option<Cow<'a, str>>,
+    tool_calls: Option<IgnoredAny>,
+}
+
+impl Choice<'_> {
+    fn has_content(&self) -> bool {
+        self.delta.as_ref().is_some_and(|delta| {
+            let text = delta.content.as_ref().is_some_and(|text| !text.is_empty());
+            text || delta.tool_calls.is_some()
+        })
+    }
 }
 
 #[cfg(test)]
@@ -211,7 +226,7 @@ mod tests {
         data: [DONE]\n\n";
 
     fn relayed(stream: &str, step: usize, caller_wants_usage: bool) -> (String, Events) {
-        let mut events = Events::new("alias".to_owned(), caller_wants_usage);
+        let mut events = Events::new("alias", caller_wants_usage);
         let mut out = Vec::new();
         for chunk in stream.as_bytes().chunks(step) {
             out.extend_from_slice(&events.take(chunk));

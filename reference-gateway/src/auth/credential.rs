@@ -19,12 +19,12 @@ pub(super) fn credential(headers: &HeaderMap) -> Result<&str, GatewayError> {
         let token = value
             .split_once(' ')
             .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
-            .map(|(_, token)| token.trim());
+            .map(|(_, token)| token);
         return token.filter(|token| !token.is_empty()).ok_or(GatewayError::MalformedKey);
     }
     let value = OTHER_HEADERS.iter().find_map(|name| headers.get(*name));
     let token = value.ok_or(GatewayError::NoKey)?.to_str();
-    token.map(str::trim).ok().filter(|token| !token.is_empty()).ok_or(GatewayError::NoKey)
+    token.ok().filter(|token| !token.is_empty()).ok_or(GatewayError::NoKey)
 }
 
 /// The SHA-256 of a credential, in hex: what the gateway stores instead of it.

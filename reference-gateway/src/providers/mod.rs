@@ -8,12 +8,12 @@ use std::{
     time::Duration,
 };
 
-pub(crate) use openai::whole;
-use serde_json::{Map, Value};
+pub(crate) use openai::{wants_usage, whole};
 
 use crate::{
     config::{Config, DeploymentParams, Secret},
     error::GatewayError,
+    object_text::ObjectText,
     spend::Price,
 };
 
@@ -74,9 +74,10 @@ impl Providers {
     pub(crate) async fn chat(
         &self,
         deployment: &Deployment,
-        body: Map<String, Value>,
+        body: &ObjectText<'_>,
+        is_streamed: bool,
     ) -> Result<reqwest::Response, GatewayError> {
-        openai::chat(&self.client, deployment, body).await
+        openai::chat(&self.client, deployment, body, is_streamed).await
     }
 }
 

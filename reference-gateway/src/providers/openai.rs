@@ -2,23 +2,51 @@
 
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
-use serde_json::{Map, Value};
+use serde::Deserialize;
 
 use super::Deployment;
-use crate::error::GatewayError;
+use crate::{
+    error::GatewayError,
+    object_text::{ObjectText, quoted},
+};
+
+/// The part of `stream_options` that this dialect is asked about.
+#[derive(Deserialize)]
+struct StreamOptions {
+    include_usage: Option<bool>,
+}
+
+/// Did the caller ask for the usage at the end of a stream?
+pub(crate) fn wants_usage(body: &ObjectText<'_>) -> bool {
+    let options = body.read::<StreamOptions>("stream_options");
+    options.and_then(|options| options.include_usage) == Some(true)
+}
+
+/// The caller's body, for this deployment. A stream always declares its usage at the end.
+fn body_for(deployment: &Deployment, body: &ObjectText<'_>, is_streamed: bool) -> String {
+    let model = quoted(&deployment.model);
+    if !is_streamed {
+        return body.with(&[("model", &model)]);
+    }
+    let options = body.raw("stream_options").and_then(|raw| ObjectText::parse(raw.as_bytes()));
+    let options = match options {
+        Some(options) => options.with(&[("include_usage", "true")]),
+        None => r#"{"include_usage":true}"#.to_owned(),
+    };
+    body.with(&[("model", &model), ("stream_options", &options)])
+}
 
 /// Posts the request, and turns everything but success into an error that keeps its status.
 pub(super) async fn chat(
     client: &reqwest::Client,
     deployment: &Deployment,
-    mut body: Map<String, Value>,
+    body: &ObjectText<'_>,
+    is_streamed: bool,
 ) -> Result<reqwest::Response, GatewayError> {
-    body.insert("model".to_owned(), deployment.model.as_str().into());
-    let text = serde_json::to_vec(&body).map_err(|_| GatewayError::ProviderGarbled)?;
     let mut request = client
         .post(&deployment.url)
         .header(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))
-        .body(text);
+        .body(body_for(deployment, body, is_streamed));
     if let Some(key) = &deployment.api_key {
         request = request.bearer_auth(key.expose());
     }

@@ -4,9 +4,21 @@ use axum::extract::{FromRequest, FromRequestParts, Query, Request};
 use bytes::Bytes;
 use http::request::Parts;
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
 
 use crate::error::GatewayError;
+
+/// A body as it was sent.
+pub(crate) struct RawBody(pub(crate) Bytes);
+
+impl<S: Send + Sync> FromRequest<S> for RawBody {
+    type Rejection = GatewayError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Self::Rejection> {
+        Bytes::from_request(request, state).await.map(Self).map_err(|error| {
+            GatewayError::UnreadableBody { status: error.status(), message: error.body_text() }
+        })
+    }
+}
 
 /// A JSON body. Fields that are not known here are ignored, as LiteLLM ignores them.
 pub(crate) struct Body<T>(pub(crate) T);
@@ -15,9 +27,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     type Rejection = GatewayError;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Self::Rejection> {
-        let bytes = Bytes::from_request(request, state)
-            .await
-            .map_err(|error| GatewayError::bad_request(error.body_text(), "request_body"))?;
+        let RawBody(bytes) = RawBody::from_request(request, state).await?;
         parse(&bytes).map(Self)
     }
 }
@@ -31,13 +41,6 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, GatewayError> {
     serde_json::from_slice(bytes).map_err(|error| match error.is_data() {
         true => GatewayError::Invalid { message: error.to_string() },
         false => GatewayError::bad_request("The body is not valid JSON.", "request_body"),
-    })
-}
-
-/// A body that must be a JSON object, read as it is.
-pub(super) fn parse_object(bytes: &[u8]) -> Result<Map<String, Value>, GatewayError> {
-    serde_json::from_slice(bytes).map_err(|_| {
-        GatewayError::bad_request("The body is not a valid JSON object.", "request_body")
     })
 }
 

@@ -8,9 +8,7 @@ use axum::{
     extract::State,
     response::{IntoResponse, Response},
 };
-use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
-use serde_json::{Map, Value, json};
 
 use crate::{
     access::{CallId, StillOpen},
@@ -18,11 +16,12 @@ use crate::{
     app::App,
     auth::{Caller, authenticate},
     error::GatewayError,
-    providers::{Deployment, whole},
-    routes::body::parse_object,
+    object_text::{ObjectText, quoted},
+    providers::{Deployment, wants_usage, whole},
+    routes::body::RawBody,
     spend::{Price, SpendQueue, Usage, dollars},
     store::{SpendRow, now_ms},
-    streaming::{Relay, usage_of},
+    streaming::Relay,
 };
 
 const MODEL_GROUP: HeaderName = HeaderName::from_static("x-litellm-model-group");
@@ -33,16 +32,17 @@ pub(crate) async fn serve(
     State(app): State<Arc<App>>,
     Extension(CallId(call_id)): Extension<CallId>,
     headers: HeaderMap,
-    body: Bytes,
+    RawBody(body): RawBody,
 ) -> Result<Response, GatewayError> {
     let caller = authenticate(&app, &headers).await?;
     let prompt_bytes = body.len();
-    let mut body = parse_object(&body)?;
-    let alias = match body.get("model").and_then(Value::as_str) {
-        Some(alias) => alias.to_owned(),
-        None => return Err(GatewayError::UnknownModel { model: "None".to_owned() }),
-    };
-    if !body.get("messages").is_some_and(Value::is_array) {
+    let body = ObjectText::parse(&body).ok_or_else(|| {
+        GatewayError::bad_request("The body is not a valid JSON object.", "request_body")
+    })?;
+    let alias: String = body
+        .read("model")
+        .ok_or_else(|| GatewayError::UnknownModel { model: "None".to_owned() })?;
+    if !body.raw("messages").is_some_and(|messages| messages.starts_with('[')) {
         return Err(GatewayError::bad_request("messages must be a list", "messages"));
     }
     caller.check_model(&alias)?;
@@ -56,9 +56,8 @@ pub(crate) async fn serve(
     };
     let mut settlement =
         Settlement::new(&app, &caller, grant, call_id, &alias, deployment.price, prompt_bytes);
-    let is_streamed = body.get("stream").and_then(Value::as_bool).unwrap_or(false);
-    let caller_wants_usage = is_streamed && ask_for_usage(&mut body);
-    let answer = match app.providers.chat(deployment, body).await {
+    let is_streamed = body.read("stream").unwrap_or(false);
+    let answer = match app.providers.chat(deployment, &body, is_streamed).await {
         Ok(answer) => answer,
         Err(error) => {
             settlement.finish().await;
@@ -66,7 +65,7 @@ pub(crate) async fn serve(
         }
     };
     if is_streamed {
-        return Ok(relay(deployment, answer, alias, caller_wants_usage, settlement));
+        return Ok(relay(deployment, answer, alias, wants_usage(&body), settlement));
     }
     let answer = whole(deployment, answer).await;
     let response = answer.and_then(|answer| restamp(&answer, &alias, &mut settlement));
@@ -75,11 +74,10 @@ pub(crate) async fn serve(
 }
 
 /// What a request may use at most, as far as it says: four bytes of body for a prompt token.
-fn estimate(body: &Map<String, Value>, prompt_bytes: usize) -> Usage {
+fn estimate(body: &ObjectText<'_>, prompt_bytes: usize) -> Usage {
     const COMPLETION_TOKENS: i64 = 1024;
-    let bound = ["max_completion_tokens", "max_tokens"]
-        .into_iter()
-        .find_map(|name| body.get(name).and_then(Value::as_i64));
+    let bound =
+        ["max_completion_tokens", "max_tokens"].into_iter().find_map(|name| body.read::<i64>(name));
     Usage {
         prompt_tokens: tokens_of(prompt_bytes),
         completion_tokens: bound.unwrap_or(COMPLETION_TOKENS).max(0),
@@ -95,28 +93,16 @@ fn tokens_of(bytes: usize) -> i64 {
     i64::try_from(bytes.div_ceil(4)).unwrap_or(i64::MAX)
 }
 
-/// Makes the provider declare usage at the end of a stream; says whether the caller had asked.
-fn ask_for_usage(body: &mut Map<String, Value>) -> bool {
-    let options = body.entry("stream_options").or_insert_with(|| json!({}));
-    if !options.is_object() {
-        *options = json!({});
-    }
-    let asked = options["include_usage"] == Value::Bool(true);
-    options["include_usage"] = true.into();
-    asked
-}
-
 /// A whole answer under the name that the caller asked for.
 fn restamp(
     answer: &[u8],
     alias: &str,
     settlement: &mut Settlement,
 ) -> Result<Response, GatewayError> {
-    let mut answer: Map<String, Value> =
-        serde_json::from_slice(answer).map_err(|_| GatewayError::ProviderGarbled)?;
-    answer.insert("model".to_owned(), alias.into());
-    settlement.count(answer.get("usage").and_then(usage_of), 0);
-    let mut response = HttpBody::from(Value::Object(answer).to_string()).into_response();
+    let answer = ObjectText::parse(answer).ok_or(GatewayError::ProviderGarbled)?;
+    settlement.count(answer.read("usage"), 0);
+    let renamed = answer.with(&[("model", &quoted(alias))]);
+    let mut response = HttpBody::from(renamed).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     name_model(headers, alias);
@@ -216,7 +202,7 @@ impl Settlement {
     /// Notes what has been answered so far.
     pub(crate) fn count(&mut self, usage: Option<Usage>, contents: i64) {
         self.is_answered = true;
-        self.usage = usage;
+        self.usage = usage.map(Usage::at_least_none);
         self.contents = contents;
     }
 
