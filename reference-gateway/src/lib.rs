@@ -6,6 +6,7 @@
 
 pub mod config;
 pub mod defects;
+pub mod entries;
 pub mod logging;
 pub mod serve;
 
@@ -21,6 +22,7 @@ mod providers;
 mod streaming;
 mod object_text;
 mod spend;
+mod outage;
 mod store;
 mod redis;
 mod metrics;

@@ -75,12 +75,14 @@ def untag(value):
         case [("$date", text)]:
             return datetime.fromisoformat(text.replace("Z", "+00:00"))
         case [("$map", pairs)]:
-            return {key: untag(item) for key, item in pairs}
+            return {untag(key): untag(item) for key, item in pairs}
         case items:
             return {key: untag(item) for key, item in items}
 
 
 def tag(value):
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()  # half a surrogate is text in Python only
     if isinstance(value, float) and (value != value or abs(value) == float("inf")):
         return {"$float": str(value)}
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) > 2**53:
@@ -91,8 +93,8 @@ def tag(value):
         return {"$date": value.isoformat()}
     if isinstance(value, dict):
         if all(isinstance(key, str) and not key.startswith("$") for key in value):
-            return {str(key): tag(item) for key, item in value.items()}
-        return {"$map": [[key, tag(item)] for key, item in value.items()]}
+            return {tag(key): tag(item) for key, item in value.items()}
+        return {"$map": [[tag(key), tag(item)] for key, item in value.items()]}
     if isinstance(value, (list, tuple, set)):
         return [tag(item) for item in value]
     return value

@@ -14,7 +14,7 @@ use crate::{
     clock::number_of_this_run,
     codec::{
         Codec, Driver, DriverError,
-        laws::{self, Breach, Effort, Findings, Law},
+        laws::{self, Breach, Effort, Findings, Illegal, Law},
     },
 };
 
@@ -142,10 +142,14 @@ impl Judged {
         let tried: Vec<_> =
             found.tried.iter().map(|(law, times)| format!("{} {times}", law.id())).collect();
         writeln!(out, "tried: {}", tried.join(", "))?;
-        match found.illegal {
-            0 => Ok(()),
-            illegal => writeln!(out, "{illegal} objects were none that the codec's types admit"),
+        for (kind, illegal) in &found.illegal {
+            let Illegal { objects, example } = illegal;
+            writeln!(
+                out,
+                "not of its own type: {objects} objects of {kind}, one because {example}"
+            )?;
         }
+        Ok(())
     }
 
     fn as_json(&self) -> serde_json::Value {
@@ -162,6 +166,11 @@ impl Judged {
             .collect();
         let tried: serde_json::Map<_, _> =
             found.tried.iter().map(|(law, times)| (law.id().to_owned(), json!(times))).collect();
+        let illegal: serde_json::Map<_, _> = found
+            .illegal
+            .iter()
+            .map(|(kind, it)| (kind.clone(), json!({"objects": it.objects, "example": it.example})))
+            .collect();
         json!({
             "version": 1,
             "driver": self.driver,
@@ -169,7 +178,7 @@ impl Judged {
             "kinds": self.kinds,
             "breaches": breaches,
             "tried": tried,
-            "illegal": found.illegal,
+            "not_of_its_own_type": illegal,
             "not_put_to_the_test": found.vacuous,
         })
     }

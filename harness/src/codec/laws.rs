@@ -70,10 +70,19 @@ pub struct Findings {
     pub breaches: Vec<Breach>,
     /// How often each law was put to the test.
     pub tried: BTreeMap<Law, u64>,
-    /// How many objects were drawn that the codec's own types do not admit.
-    pub illegal: u64,
+    /// By kind, what was drawn that the codec's own types do not admit.
+    pub illegal: BTreeMap<String, Illegal>,
     /// Kinds of which no object could be made, and why. Nothing is known of them.
     pub vacuous: BTreeMap<String, String>,
+}
+
+/// Objects of a kind that the declaration admits and the codec's own types do not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Illegal {
+    /// How many there were.
+    pub objects: u64,
+    /// Why the first of them is none.
+    pub example: String,
 }
 
 /// One field of one kind that breaks one law.
@@ -312,8 +321,10 @@ impl<C: Codec> Court<'_, C> {
                 let story = format!("encode({given}) refuses: {}", shown(&why));
                 return wrong(Law::EveryValueIsWritten, None, "refuses", story, b"");
             }
-            Ok(Encoded::Illegal(_)) => {
-                self.findings.borrow_mut().illegal += 1;
+            Ok(Encoded::Illegal(why)) => {
+                let illegal = &mut self.findings.borrow_mut().illegal;
+                let first = Illegal { objects: 0, example: shown(&why) };
+                illegal.entry(kind.name.clone()).or_insert(first).objects += 1;
                 return Ok(None);
             }
             Err(panic) => {
@@ -824,10 +835,11 @@ fn body_of(payload: &[u8], kind: &Kind) -> Option<Vec<String>> {
             path.pop();
         }
     }
-    let json = serde_json::from_slice(payload).ok()?;
+    let json: Json = serde_json::from_slice(payload).ok()?;
     let mut best = (0, Vec::new());
     look(&json, &kind.names(), &mut Vec::new(), &mut best);
-    (best.0 > 0).then_some(best.1)
+    let bare = json.as_object().is_some_and(serde_json::Map::is_empty);
+    (best.0 > 0 || bare).then_some(best.1)
 }
 
 /// A payload after a change to the object at `body`.

@@ -249,7 +249,7 @@ impl Key {
     fn to_tagged(&self) -> serde_json::Value {
         match self {
             Key::Text(name) => json!(name),
-            Key::Int(it) => json!(it),
+            Key::Int(it) => Value::Int((*it).into()).to_tagged(),
         }
     }
 }
@@ -317,10 +317,12 @@ fn pair(pair: &serde_json::Value) -> Result<(Key, Value), String> {
     let [key, value] = pair.as_array().map(Vec::as_slice).unwrap_or_default() else {
         return Err(format!("{pair} is no pair of key and value"));
     };
-    let key = match (key.as_str(), key.as_i64()) {
-        (Some(name), _) => Key::Text(name.to_owned()),
-        (None, Some(it)) => Key::Int(it),
-        (None, None) => return Err(format!("{key} is neither text nor an integer")),
+    let key = match Value::from_tagged(key)? {
+        Value::Text(name) => Key::Text(name),
+        Value::Int(it) => {
+            Key::Int(i64::try_from(it).map_err(|_| format!("the key {it} is out of range"))?)
+        }
+        other => return Err(format!("a key is text or an integer, not {}", other.described())),
     };
     Ok((key, Value::from_tagged(value)?))
 }
@@ -363,7 +365,7 @@ mod tests {
             Value::Float(f64::NEG_INFINITY),
             Value::Float(0.1),
             Value::Date("2026-01-01T00:00:00Z".to_owned()),
-            Value::Map([(Key::Int(1), Value::Null)].into()),
+            Value::Map([(Key::Int(i64::MAX), Value::Null), (Key::Int(1), Value::Null)].into()),
             Value::Map([(Key::Text("$date".to_owned()), Value::Text("x".to_owned()))].into()),
             Value::List(vec![Value::Text(String::new()), Value::Bool(true)]),
         ];
