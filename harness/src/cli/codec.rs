@@ -114,9 +114,15 @@ impl Judged {
             writeln!(out, "\n{} is broken: {}", law.id(), law.title())?;
             for told in alike(&broken) {
                 writeln!(out, "  {}", told.smallest.to_string().replace('\n', "\n  "))?;
-                if told.kinds.len() + told.fields > 2 || told.fields > 1 {
+                if told.times > 1 {
                     writeln!(out, "    {}, in all:", told.smallest.symptom)?;
-                    for (kind, fields) in &told.kinds {
+                    let (whole, parts): (Vec<_>, Vec<_>) =
+                        told.kinds.iter().partition(|(_, fields)| fields.is_empty());
+                    let whole: Vec<_> = whole.into_iter().map(|(kind, _)| *kind).collect();
+                    if !whole.is_empty() {
+                        writeln!(out, "      {}", whole.join(", "))?;
+                    }
+                    for (kind, fields) in parts {
                         writeln!(out, "      {kind}{}", listed(fields))?;
                     }
                 }
@@ -188,7 +194,7 @@ impl Judged {
 struct Alike<'a> {
     smallest: &'a Breach,
     kinds: BTreeMap<&'a str, Vec<&'a str>>,
-    fields: usize,
+    times: usize,
 }
 
 /// Breaches by symptom, in the order of the smallest of each.
@@ -197,11 +203,11 @@ fn alike<'a>(broken: &[&'a Breach]) -> Vec<Alike<'a>> {
     for breach in broken {
         let place = all.iter().position(|it| it.smallest.symptom == breach.symptom);
         let place = place.unwrap_or_else(|| {
-            all.push(Alike { smallest: breach, kinds: BTreeMap::new(), fields: 0 });
+            all.push(Alike { smallest: breach, kinds: BTreeMap::new(), times: 0 });
             all.len() - 1
         });
         let same = &mut all[place];
-        same.fields += 1;
+        same.times += 1;
         same.kinds.entry(&breach.kind).or_default().extend(breach.field.as_deref());
     }
     all

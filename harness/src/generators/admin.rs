@@ -23,7 +23,7 @@ enum Change {
 
 fn change() -> impl Strategy<Value = Change> + use<> {
     prop_oneof![
-        4 => money().prop_map(Change::Member),
+        6 => cleared_more_often().prop_map(Change::Member),
         1 => money().prop_map(Change::Rejoin),
         3 => terms().prop_map(Change::Key),
         2 => terms().prop_map(Change::Team),
@@ -34,6 +34,15 @@ fn change() -> impl Strategy<Value = Change> + use<> {
         1 => Just(Change::UnblockTeam),
         1 => Just(Change::DeleteKey),
         1 => Just(Change::RemoveMember),
+    ]
+}
+
+/// A budget that is set, left alone, or taken away: the state that readers forget (litellm#32207).
+fn cleared_more_often() -> impl Strategy<Value = Field<MicroUsd>> + use<> {
+    prop_oneof![
+        1 => Just(Field::Absent),
+        3 => Just(Field::Null),
+        1 => Just(Field::Set(MicroUsd(2_000_000_000))),
     ]
 }
 

@@ -48,7 +48,9 @@ pub static CHECK: Check = Check {
 /// caught up, each key asks each replica cold and warm.
 fn plan(manifest: &Manifest) -> BoxedStrategy<Plan> {
     let replicas = manifest.replicas;
-    identities(2)
+    let with_a_member =
+        identities(2).prop_filter("nobody is a member", |drawn| !drawn.members.is_empty());
+    prop_oneof![2 => with_a_member, 1 => identities(2)]
         .prop_flat_map(|drawn| admin::changes(drawn, 5))
         .prop_map(move |(drawn, changes)| {
             let mut steps = drawn.creation();
