@@ -7,6 +7,7 @@ use scenarios::Profile;
 
 use super::{
     CliError, ExitStatus, Surroundings,
+    interrupt::interrupted,
     progress::{Progress, stored},
     target::TargetArgs,
 };
@@ -73,7 +74,8 @@ pub struct CheckArgs {
     replica_arg: Vec<String>,
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+/// A duration as it is written on the command line.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     scenarios::duration::parse(text).map_err(|error| error.to_string())
 }
 
@@ -118,7 +120,7 @@ impl CheckArgs {
                 )?;
             }
             status = status.graver(one.status);
-            if one.interrupted {
+            if one.stopped {
                 break;
             }
         }
@@ -187,12 +189,12 @@ impl CheckArgs {
         let mut progress =
             Progress::new(around.err, around.err_is_terminal, self.quiet, Some(&folder));
         // A run that is stopped half-way still reports what it had done.
-        let interrupted = tokio::select! {
+        let stopped = tokio::select! {
             ended = self.every_check(profile, reached, settings, &mut progress, &mut conclusions) => {
                 ended?;
                 false
             }
-            _ = tokio::signal::ctrl_c() => true,
+            () = interrupted() => true,
         };
         progress.end();
         if let Some(error) = progress.failed.take() {
@@ -201,13 +203,17 @@ impl CheckArgs {
         if let Some((replica, how)) = reached.ended() {
             return Err(CliError::Ended { replica, how });
         }
-        skip_the_rest(&mut conclusions, interrupted);
+        skip_the_rest(&mut conclusions, stopped);
         for result in conclusions.iter().filter_map(ran) {
             if let Some(shrunk) = &result.shrunk {
                 folder.keep_shrunk(&stored(result.check, &shrunk.smallest))?;
             }
         }
-        let status = status(&conclusions);
+        let mut status = status(&conclusions);
+        if stopped {
+            // What was not driven is missing evidence, and that is never a pass.
+            status = status.graver(ExitStatus::Inconclusive);
+        }
         let named = folder.path().display().to_string();
         let report = report(&Material {
             facts: &facts,
@@ -224,7 +230,7 @@ impl CheckArgs {
         folder.keep_report(&report)?;
         let format = self.format(around);
         reports::render(&report, format, around.out).map_err(std::io::Error::other)?;
-        Ok(OneSeed { status, interrupted })
+        Ok(OneSeed { status, stopped })
     }
 
     fn format(&self, around: &Surroundings<'_>) -> Format {
@@ -272,7 +278,7 @@ impl CheckArgs {
 
 struct OneSeed {
     status: ExitStatus,
-    interrupted: bool,
+    stopped: bool,
 }
 
 fn ran(conclusion: &Conclusion) -> Option<&CheckResult> {
@@ -282,14 +288,13 @@ fn ran(conclusion: &Conclusion) -> Option<&CheckResult> {
     }
 }
 
-fn skip_the_rest(conclusions: &mut Vec<Conclusion>, interrupted: bool) {
-    if interrupted {
+fn skip_the_rest(conclusions: &mut Vec<Conclusion>, stopped: bool) {
+    if stopped {
         let rest: Vec<&'static Check> =
             checks::ALL.iter().skip(conclusions.len()).copied().collect();
-        conclusions.extend(
-            rest.into_iter()
-                .map(|check| Conclusion::Skipped(check, "the run was stopped before".to_owned())),
-        );
+        conclusions.extend(rest.into_iter().map(|check| {
+            Conclusion::Skipped(check, "the run was stopped before it was done".to_owned())
+        }));
     }
 }
 

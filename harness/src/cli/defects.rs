@@ -1,12 +1,15 @@
 //! `gauntlet defects`: proves the checks. Each planted defect of the reference gateway must be caught.
 
-use std::{collections::BTreeMap, fs, path::PathBuf, process::Stdio};
+use std::{collections::BTreeMap, fs, path::PathBuf, process::Stdio, time::Duration};
 
 use reports::{schema::Kill, terminal::kill_matrix};
 use scenarios::Profile;
 use serde::Deserialize;
 
-use super::{CliError, ExitStatus, Surroundings, progress::Progress, target::TargetArgs};
+use super::{
+    CliError, ExitStatus, Surroundings, check::duration, interrupt::interrupted,
+    progress::Progress, target::TargetArgs,
+};
 use crate::{
     checks,
     runner::run::{self, Settings},
@@ -31,6 +34,10 @@ pub struct DefectsArgs {
     /// Cases per seed, at most: the first that fails is enough.
     #[arg(long, default_value_t = 20, value_name = "N")]
     cases: u32,
+
+    /// How long one failing plan may be shrunk, as in `30s`; the profile says unless given.
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    shrink_budget: Option<Duration>,
 
     /// Keep the matrix in this file as it grows, and go on from what it holds.
     #[arg(long, value_name = "FILE")]
@@ -137,7 +144,7 @@ impl DefectsArgs {
             for more in 0..u64::from(self.seeds) {
                 let settings = Settings {
                     seed: FIRST_SEED + more,
-                    shrink_budget: profile.shrink_budget,
+                    shrink_budget: self.shrink_budget.unwrap_or(profile.shrink_budget),
                     side_by_side: profile.side_by_side.get().into(),
                     first_failure_is_enough: true,
                     // One smallest plan tells the story; the other seeds need only be caught.
@@ -153,14 +160,14 @@ impl DefectsArgs {
             }
             Ok::<_, CliError>(())
         };
-        let interrupted = tokio::select! {
+        let stopped = tokio::select! {
             ended = driven => { ended?; false }
-            _ = tokio::signal::ctrl_c() => true,
+            () = interrupted() => true,
         };
         progress.end();
         let duration = reached.driver.clock.now().since(began);
         reached.stop().await;
-        if interrupted {
+        if stopped {
             return Ok(None);
         }
         lengths.sort_unstable();

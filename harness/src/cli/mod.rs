@@ -3,6 +3,7 @@
 pub mod check;
 pub mod codec;
 pub mod defects;
+mod interrupt;
 pub mod list;
 pub mod probe;
 pub mod progress;
@@ -158,6 +159,9 @@ pub enum CliError {
     /// The driver of a codec does not do its part.
     #[error("cannot use the driver")]
     Driver(#[from] DriverError),
+    /// Somebody wanted an end before there was anything to tell.
+    #[error("stopped before it came to a result; what was started is stopped too")]
+    Interrupted,
     /// A replica of the target ended while it was needed.
     #[error("{replica} of the target ended by itself: {how}")]
     Ended {
@@ -189,6 +193,7 @@ impl CliError {
             CliError::Reach(_)
             | CliError::Binary(_)
             | CliError::Driver(_)
+            | CliError::Interrupted
             | CliError::Ended { .. }
             | CliError::Store(RunStoreError::Unwritable { .. })
             | CliError::Output(_) => ExitStatus::Setup,

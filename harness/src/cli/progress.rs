@@ -1,6 +1,6 @@
 //! Tells how far a run is: one line that is written over on a terminal, a line per step elsewhere.
 
-use std::io::Write;
+use std::{io::Write, ops::ControlFlow};
 
 use crate::{
     check::Check,
@@ -61,15 +61,17 @@ impl<'a> Progress<'a> {
 }
 
 impl Watcher for Progress<'_> {
-    fn case(&mut self, check: &Check, result: &CaseResult) {
+    fn case(&mut self, check: &Check, result: &CaseResult) -> ControlFlow<()> {
         self.judged += 1;
         if self.over_write {
             self.say(&format!("{}: {} of {} cases", check.id, self.judged, self.cases));
         }
-        let Some(folder) = self.folder else { return };
+        let Some(folder) = self.folder else { return ControlFlow::Continue(()) };
         if self.failed.is_none() {
             self.failed = folder.keep_case(&stored(check, result)).err();
         }
+        // A case that cannot be kept is driven for nothing.
+        if self.failed.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
     fn shrinking(&mut self, check: &Check, case: u32) {

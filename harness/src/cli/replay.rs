@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{CliError, ExitStatus, Surroundings, target::TargetArgs};
+use super::{CliError, ExitStatus, Surroundings, interrupt::interrupted, target::TargetArgs};
 use crate::{
     check::Check,
     checks,
@@ -81,7 +81,10 @@ impl ReplayArgs {
                 let (verdict, _) = drive_and_judge(&reached.driver, check, &plan, true).await;
                 tally.add(case, &verdict, around)
             };
-            ended = driven.await;
+            ended = tokio::select! {
+                ended = driven => ended,
+                () = interrupted() => Err(CliError::Interrupted),
+            };
             if ended.is_err() {
                 break;
             }

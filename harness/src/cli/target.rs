@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{CliError, Surroundings};
+use super::{CliError, Surroundings, interrupt::interrupted};
 use crate::{
     adapters,
     clock::number_of_this_run,
@@ -71,7 +71,12 @@ impl TargetArgs {
             search_path: around.search_path.clone(),
             program: around.program.clone(),
         };
-        Ok(Reached::reach(request).await?)
+        tokio::select! {
+            // Whatever was started by then is dropped with the other branch, which stops it.
+            biased;
+            () = interrupted() => Err(CliError::Interrupted),
+            reached = Reached::reach(request) => Ok(reached?),
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use super::{CliError, ExitStatus, Surroundings, target::TargetArgs};
+use super::{CliError, ExitStatus, Surroundings, interrupt::interrupted, target::TargetArgs};
 use crate::{runner::reach::Reached, wire::record::StoreKind};
 
 /// Arguments of `gauntlet up`.
@@ -26,7 +26,7 @@ impl UpArgs {
         let mut look = tokio::time::interval(std::time::Duration::from_millis(500));
         let ended = loop {
             tokio::select! {
-                _ = tokio::signal::ctrl_c() => break None,
+                () = interrupted() => break None,
                 _ = look.tick() => if let Some(ended) = reached.ended() { break Some(ended) },
             }
         };

@@ -94,7 +94,7 @@ impl Client {
         let content_type = header(CONTENT_TYPE.as_str()).unwrap_or_default();
         let body = answer.bytes().await?;
         if !status.is_success() {
-            let outcome = self.refused(status, &body);
+            let outcome = self.refused(status, &content_type, &body);
             return Ok(Learned { outcome, issued: None, call_id });
         }
         let mut learned = match op {
@@ -115,11 +115,15 @@ impl Client {
         Learned { outcome, issued, call_id: None }
     }
 
-    fn refused(&self, status: StatusCode, body: &[u8]) -> Outcome {
-        let value: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
-        let message = value["error"]["message"]
-            .as_str()
-            .map_or_else(|| String::from_utf8_lossy(body).into_owned(), ToOwned::to_owned);
+    fn refused(&self, status: StatusCode, content_type: &str, body: &[u8]) -> Outcome {
+        let text = || String::from_utf8_lossy(body).into_owned();
+        let (value, message) = match serde_json::from_slice::<Value>(body) {
+            Ok(value) => {
+                let message = value["error"]["message"].as_str().map_or_else(text, str::to_owned);
+                (value, message)
+            }
+            Err(_) => (Value::Null, format!("{content_type}, not JSON: {}", text())),
+        };
         Outcome::Refused {
             status: status.as_u16(),
             refusal: self.adapter.refusal(status.as_u16(), &value),

@@ -9,7 +9,7 @@ use crate::{
     generators::{identities::at_first, requests},
     history::{Event, History, Seen},
     op::{Admin, Field, Id, Key, KeyFields, Op, Outcome, Refusal, Terms},
-    plan::{IdShape, Plan, Step},
+    plan::{self, IdShape, Plan, Step},
     target::{Reach, TargetDescription},
 };
 
@@ -101,7 +101,7 @@ pub async fn probe(
     let plan = Plan::new(vec![IdShape::Plain; 2], steps);
     let history = driver.drive(&Arm { name: "probe", plan }, true).await;
     for seen in history.calls() {
-        unusable(driver, &seen).map_or(Ok(()), Err)?;
+        unusable(driver, &history.plan, &seen).map_or(Ok(()), Err)?;
     }
     Ok(Capability::ALL.map(|capability| confirm(driver, capability, &history)).into())
 }
@@ -110,7 +110,7 @@ fn lacks_admin_key(reach: &Reach) -> bool {
     matches!(reach, Reach::Attached(attached) if attached.admin_key.is_none())
 }
 
-fn unusable(driver: &Driver, seen: &Seen<'_>) -> Option<ProbeError> {
+fn unusable(driver: &Driver, plan: &Plan, seen: &Seen<'_>) -> Option<ProbeError> {
     let base = driver.client.base(seen.call.replica).to_owned();
     match (&seen.call.op, seen.outcome?) {
         (_, Outcome::Answered { .. }) => None,
@@ -126,14 +126,12 @@ fn unusable(driver: &Driver, seen: &Seen<'_>) -> Option<ProbeError> {
                 ..
             },
         ) => Some(ProbeError::AdminKeyRefused { base, status: *status, message: message.clone() }),
-        (Op::Admin(admin), Outcome::Refused { status, message, .. }) => {
-            Some(ProbeError::CallRefused {
-                base,
-                call: format!("{admin:?}"),
-                status: *status,
-                message: message.clone(),
-            })
-        }
+        (Op::Admin(_), Outcome::Refused { status, message, .. }) => Some(ProbeError::CallRefused {
+            base,
+            call: plan::tell(plan, seen.call),
+            status: *status,
+            message: message.clone(),
+        }),
         (Op::Chat(_), outcome @ Outcome::Refused { .. }) => Some(ProbeError::NotServed {
             base,
             model: driver.aliases.first().cloned().unwrap_or_default(),

@@ -1,6 +1,6 @@
 //! Runs checks: generates their cases, drives them side by side, judges, and shrinks what fails.
 
-use std::{sync::Arc, time::Duration};
+use std::{ops::ControlFlow, sync::Arc, time::Duration};
 
 use futures::{StreamExt, stream};
 use proptest::strategy::ValueTree;
@@ -85,8 +85,8 @@ pub struct CheckResult {
 
 /// Who is told of each case as it is judged, and how far the run is.
 pub trait Watcher {
-    /// A case was judged.
-    fn case(&mut self, check: &Check, result: &CaseResult);
+    /// A case was judged. Breaks off where no further case is of use.
+    fn case(&mut self, check: &Check, result: &CaseResult) -> ControlFlow<()>;
     /// A failing plan is being shrunk.
     fn shrinking(&mut self, check: &Check, case: u32);
 }
@@ -124,15 +124,17 @@ pub async fn check(
         })
         .buffer_unordered(at_once);
     let mut judged = 0;
+    let mut broken_off = false;
     let mut telling: Option<CaseResult> = None;
     while let Some(result) = results.next().await {
         judged += 1;
-        watcher.case(check, &result);
+        let flow = watcher.case(check, &result);
         let is_fail = result.verdict.is_fail();
         if tells_more(&result, telling.as_ref()) {
             telling = Some(result);
         }
-        if is_fail && settings.first_failure_is_enough {
+        broken_off = flow.is_break();
+        if broken_off || (is_fail && settings.first_failure_is_enough) {
             break;
         }
     }
@@ -142,7 +144,7 @@ pub async fn check(
         |telling| telling.verdict.clone(),
     );
     let shrunk = match &telling {
-        Some(failing) if verdict.is_fail() && settings.shrink => {
+        Some(failing) if verdict.is_fail() && settings.shrink && !broken_off => {
             watcher.shrinking(check, failing.case);
             Some(shrink(driver, check, failing.clone(), settings, alone).await?)
         }
