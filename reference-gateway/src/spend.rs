@@ -100,6 +100,10 @@ impl SpendQueue {
             self.flush(store).await;
         }
         self.flush(store).await;
+        let lost = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).len();
+        if lost > 0 {
+            tracing::error!(requests = lost, "spend was lost: Postgres did not take it in time");
+        }
     }
 
     /// Moves everything that waits to Postgres; what Postgres does not take goes on waiting.

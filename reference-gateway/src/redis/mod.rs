@@ -8,10 +8,10 @@ mod standalone;
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use redis::{
@@ -19,8 +19,7 @@ use redis::{
     aio::{ConnectionManager, PubSub},
 };
 
-/// How long a failed Redis is left alone before it is asked again.
-const REST_AFTER_FAILURE: Duration = Duration::from_millis(250);
+use crate::outage::Outage;
 
 /// Why Redis gave no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -48,20 +47,15 @@ pub(crate) struct Link {
     connection: ConnectionManager,
     client: Client,
     timeout: Duration,
-    health: Arc<Health>,
-}
-
-struct Health {
-    up: AtomicBool,
-    rests_until: Mutex<Option<Instant>>,
+    outage: Arc<Outage>,
 }
 
 impl Link {
     /// A link to one Redis server. Nothing is sent until something is asked.
     pub(crate) fn standalone(url: &str, timeout: Duration) -> Result<Self, RedisError> {
         let (client, connection) = standalone::open(url, timeout)?;
-        let health = Health { up: AtomicBool::new(true), rests_until: Mutex::new(None) };
-        Ok(Self { connection, client, timeout, health: Arc::new(health) })
+        let outage = Arc::new(Outage::none("redis"));
+        Ok(Self { connection, client, timeout, outage })
     }
 
     /// Sends commands together and waits for all answers.
@@ -124,7 +118,7 @@ impl Link {
     where
         F: Future<Output = Result<T, RedisError>>,
     {
-        if urgency == Urgency::CanSkip && self.health.is_resting() {
+        if urgency == Urgency::CanSkip && self.outage.is_resting() {
             return Err(Failure::Down);
         }
         let attempts = async {
@@ -135,16 +129,18 @@ impl Link {
         };
         match tokio::time::timeout(self.timeout, attempts).await {
             Ok(Ok(value)) => {
-                self.health.recovered();
+                self.outage.ended();
                 Ok(value)
             }
             Ok(Err(error)) if is_wrong_type(&error) => Err(Failure::WrongType),
             Ok(Err(error)) => {
-                self.health.failed(&error.to_string());
+                self.outage.seen("command", &error.to_string());
+                self.outage.rest();
                 Err(Failure::Down)
             }
             Err(_) => {
-                self.health.failed("no answer in time");
+                self.outage.seen("command", "no answer in time");
+                self.outage.rest();
                 Err(Failure::Down)
             }
         }
@@ -154,26 +150,4 @@ impl Link {
 fn is_wrong_type(error: &RedisError) -> bool {
     let errors = error.clone().into_server_errors();
     errors.is_some_and(|errors| errors.iter().any(|(_, error)| error.code() == "WRONGTYPE"))
-}
-
-impl Health {
-    fn is_resting(&self) -> bool {
-        let rests_until = *self.rests_until.lock().unwrap_or_else(PoisonError::into_inner);
-        rests_until.is_some_and(|until| Instant::now() < until)
-    }
-
-    fn recovered(&self) {
-        if !self.up.swap(true, Ordering::Relaxed) {
-            *self.rests_until.lock().unwrap_or_else(PoisonError::into_inner) = None;
-            tracing::info!(store = "redis", "store is back");
-        }
-    }
-
-    fn failed(&self, error: &str) {
-        let until = Instant::now() + REST_AFTER_FAILURE;
-        *self.rests_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(until);
-        if self.up.swap(false, Ordering::Relaxed) {
-            tracing::warn!(store = "redis", error, "store is down");
-        }
-    }
 }

@@ -199,7 +199,6 @@ impl Store {
         team_id: &str,
         user_id: &str,
     ) -> Result<Option<Vec<String>>, Unavailable> {
-        self.metrics.statement("member.delete");
         self.bounded("member.delete", async {
             let mut transaction = self.pool.begin().await?;
             let gone: Option<(String,)> = sqlx::query_as(

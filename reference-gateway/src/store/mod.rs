@@ -18,11 +18,9 @@ pub(crate) use user::{NewUser, User, UserPatch};
 pub(crate) use virtual_key::{KeyFilter, KeyPatch, NewKey, NotInserted, VirtualKey};
 
 use std::{
+    io,
     str::FromStr,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -32,8 +30,9 @@ use sqlx::{
     postgres::{PgArguments, PgConnectOptions, PgPoolOptions, PgRow},
     query::QueryAs,
 };
+use tokio::time::{Instant, timeout_at};
 
-use crate::{config::GeneralSettings, metrics::Metrics};
+use crate::{config::GeneralSettings, metrics::Metrics, outage::Outage};
 
 static MIGRATIONS: Migrator = sqlx::migrate!();
 
@@ -80,7 +79,7 @@ enum Repeat {
 pub(crate) struct Store {
     pool: PgPool,
     timeout: Duration,
-    up: AtomicBool,
+    outage: Outage,
     metrics: Arc<Metrics>,
 }
 
@@ -97,9 +96,9 @@ impl Store {
         let pool = PgPoolOptions::new()
             .max_connections(settings.database_connections)
             .acquire_timeout(timeout)
-            .test_before_acquire(false)
+            .test_before_acquire(true)
             .connect_lazy_with(options);
-        Ok(Self { pool, timeout, up: AtomicBool::new(true), metrics })
+        Ok(Self { pool, timeout, outage: Outage::none("postgres"), metrics })
     }
 
     /// Brings the schema up to date. Replicas that start together wait for each other on an
@@ -129,62 +128,93 @@ impl Store {
         T: for<'r> FromRow<'r, PgRow> + Send + Unpin,
     {
         self.metrics.statement(kind);
-        let attempt = async {
-            let mut result = self.attempt(statement()).await;
-            if repeat == Repeat::Once && matches!(result, Err(sqlx::Error::Io(_))) {
-                // A pooled connection that died while idle says nothing about the server.
-                result = self.attempt(statement()).await;
+        let deadline = Instant::now() + self.timeout;
+        self.judged(kind, || async {
+            let result = self.attempt(deadline, statement()).await;
+            match result {
+                // A connection that died says nothing about the server.
+                Err(error) if repeat == Repeat::Once && is_lost_connection(&error) => {
+                    self.attempt(deadline, statement()).await
+                }
+                result => result,
             }
-            result
-        };
-        self.bounded(kind, attempt).await
+        })
+        .await
     }
 
     async fn attempt<T>(
         &self,
+        deadline: Instant,
         statement: QueryAs<'static, Postgres, T, PgArguments>,
     ) -> Result<Vec<T>, sqlx::Error>
     where
         T: for<'r> FromRow<'r, PgRow> + Send + Unpin,
     {
-        let mut connection = self.pool.acquire().await?;
-        let result =
-            tokio::time::timeout(self.timeout, statement.fetch_all(&mut *connection)).await;
-        match result {
-            Ok(Ok(rows)) => Ok(rows),
-            Ok(Err(error)) => Err(error),
-            Err(_) => {
-                // Its answer may still arrive; nobody may take it for the answer to another.
-                connection.close_on_drop();
-                Err(sqlx::Error::PoolTimedOut)
-            }
-        }
+        let connection = timeout_at(deadline, self.pool.acquire()).await;
+        let mut connection = connection.unwrap_or(Err(sqlx::Error::PoolTimedOut))?;
+        let result = timeout_at(deadline, statement.fetch_all(&mut *connection)).await;
+        result.unwrap_or_else(|_| {
+            // Its answer may still arrive; nobody may take it for the answer to another.
+            connection.close_on_drop();
+            Err(sqlx::Error::Io(io::ErrorKind::TimedOut.into()))
+        })
     }
 
-    /// Waits for `work` at most the time bound, and logs when the store goes down or comes back.
+    /// Carries out a transaction within the time bound.
     async fn bounded<T>(
         &self,
         kind: &'static str,
         work: impl Future<Output = Result<T, sqlx::Error>>,
     ) -> Result<T, Unavailable> {
-        let result = tokio::time::timeout(self.timeout, work)
-            .await
-            .unwrap_or(Err(sqlx::Error::PoolTimedOut));
-        match result {
+        self.metrics.statement(kind);
+        self.judged(kind, || async {
+            let result = timeout_at(Instant::now() + self.timeout, work).await;
+            result.unwrap_or_else(|_| Err(sqlx::Error::Io(io::ErrorKind::TimedOut.into())))
+        })
+        .await
+    }
+
+    /// Does `work`, unless the server was out of reach just now, and learns from how it ends.
+    async fn judged<T, F>(
+        &self,
+        kind: &'static str,
+        work: impl FnOnce() -> F,
+    ) -> Result<T, Unavailable>
+    where
+        F: Future<Output = Result<T, sqlx::Error>>,
+    {
+        if self.outage.is_resting() {
+            return Err(Unavailable::Postgres);
+        }
+        match work().await {
             Ok(value) => {
-                if !self.up.swap(true, Ordering::Relaxed) {
-                    tracing::info!(store = "postgres", "store is back");
-                }
+                self.outage.ended();
                 Ok(value)
             }
             Err(error) if is_conflict(&error) => Err(Unavailable::Postgres),
             Err(error) => {
-                if self.up.swap(false, Ordering::Relaxed) {
-                    tracing::warn!(store = "postgres", statement = kind, %error, "store is down");
+                self.outage.seen(kind, &error.to_string());
+                if is_out_of_reach(&error) {
+                    self.outage.rest();
                 }
                 Err(Unavailable::Postgres)
             }
         }
+    }
+}
+
+/// Was there no connection, as opposed to a statement that took too long?
+fn is_out_of_reach(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::PoolTimedOut) || is_lost_connection(error)
+}
+
+/// Did the connection end before there was an answer?
+fn is_lost_connection(error: &sqlx::Error) -> bool {
+    const ADMIN_SHUTDOWN: &str = "57P01";
+    let code = error.as_database_error().and_then(|error| error.code());
+    match error {
+        sqlx::Error::Io(error) => error.kind() != io::ErrorKind::TimedOut,
+        _ => code.as_deref() == Some(ADMIN_SHUTDOWN),
     }
 }
 

@@ -172,7 +172,6 @@ impl Store {
     /// The teams' rows go first: that waits for keys that are being issued, and the statements
     /// after it see them.
     pub(crate) async fn delete_teams(&self, ids: &[String]) -> Result<DeletedTeams, Unavailable> {
-        self.metrics.statement("team.delete");
         self.bounded("team.delete", async {
             let mut transaction = self.pool.begin().await?;
             let members: Vec<(String, String)> = sqlx::query_as(

@@ -183,7 +183,6 @@ impl Store {
 
     /// Deletes users with their memberships and keys, all or nothing.
     pub(crate) async fn delete_users(&self, ids: &[String]) -> Result<DeletedUsers, Unavailable> {
-        self.metrics.statement("user.delete");
         self.bounded("user.delete", async {
             let mut transaction = self.pool.begin().await?;
             let users: Vec<(String,)> =
