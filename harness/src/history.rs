@@ -372,7 +372,10 @@ pub fn tell(history: &History, entry: &Entry) -> (String, String) {
         Event::Sql { replica, sql, params, .. } => {
             let params: Vec<_> =
                 params.iter().map(|param| param.as_deref().unwrap_or("NULL")).collect();
-            (format!("{replica} to postgres"), format!("{} [{}]", brief(sql), params.join(", ")))
+            (
+                format!("{replica} to postgres"),
+                format!("{} [{}]", brief(&without_columns(sql)), params.join(", ")),
+            )
         }
         Event::Log { replica, text, .. } => (format!("{replica} log"), brief(text)),
         Event::Attempt { call, status, .. } => {
@@ -382,6 +385,17 @@ pub fn tell(history: &History, entry: &Entry) -> (String, String) {
         }
         Event::Gap { observer, why } => (observer.clone(), format!("evidence missing: {why}")),
         Event::Exited { replica, how } => (replica.to_string(), format!("ended: {how}")),
+    }
+}
+
+/// A statement without its list of columns: what it reads from, and of whom, is what tells.
+fn without_columns(sql: &str) -> String {
+    const LONG: usize = 120;
+    let sql = sql.trim_start();
+    let is_select = sql.get(..6).is_some_and(|word| word.eq_ignore_ascii_case("select"));
+    match sql.find("FROM ") {
+        Some(from) if is_select && from > LONG => format!("SELECT … {}", &sql[from..]),
+        Some(_) | None => sql.to_owned(),
     }
 }
 

@@ -57,6 +57,10 @@ pub struct CheckArgs {
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     time_budget: Option<Duration>,
 
+    /// How long one failing plan may be shrunk, instead of the profile's, as in `5m`.
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    shrink_budget: Option<Duration>,
+
     /// Where runs are kept.
     #[arg(long, default_value = "runs", value_name = "DIR")]
     out: PathBuf,
@@ -176,7 +180,7 @@ impl CheckArgs {
         let folder = RunFolder::create(&self.out, &facts)?;
         let settings = Settings {
             seed,
-            shrink_budget: profile.shrink_budget,
+            shrink_budget: self.shrink_budget.unwrap_or(profile.shrink_budget),
             side_by_side: profile.side_by_side.get().into(),
             first_failure_is_enough: false,
             shrink: true,

@@ -875,3 +875,253 @@ fn shown(text: &str) -> String {
         None => line,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use insta::assert_snapshot;
+    use serde_json::json;
+
+    use super::*;
+    use crate::codec::{Field, PreviousEntry, Shape};
+
+    /// A codec of teams and users, given as what it writes for an object and reads from JSON. A
+    /// healthy one writes `{"k": kind, "d": object}`.
+    struct Small {
+        kinds: Vec<Kind>,
+        write: fn(&str, Json) -> Json,
+        read: fn(&str, Json) -> Result<Json, String>,
+    }
+
+    impl Default for Small {
+        fn default() -> Small {
+            let team = [
+                Field::required("team_id", Shape::Text),
+                Field::nullable("models", Shape::texts()).narrowing(),
+                Field::nullable("tpm", Shape::INT64),
+            ];
+            let user = [Field::required("user_id", Shape::Text)];
+            Small {
+                kinds: vec![Kind::new("team", team), Kind::new("user", user)],
+                write: |kind, fields| json!({"k": kind, "d": fields}),
+                read: strict,
+            }
+        }
+    }
+
+    fn names(kind: &str) -> &'static [&'static str] {
+        if kind == "team" { &["team_id", "models", "tpm"] } else { &["user_id"] }
+    }
+
+    /// Reads what a healthy codec wrote.
+    fn strict(kind: &str, entry: Json) -> Result<Json, String> {
+        let fields = &entry["d"];
+        let wrapped = entry["k"] == kind && entry.as_object().is_some_and(|it| it.len() == 2);
+        let found = fields.as_object().map_or(0, serde_json::Map::len);
+        match names(kind).iter().find(|name| fields.get(**name).is_none()) {
+            Some(name) => Err(format!("{name} is missing")),
+            None if !wrapped || found != names(kind).len() => Err("what is this".to_owned()),
+            None => typed(fields),
+        }
+    }
+
+    fn typed(fields: &Json) -> Result<Json, String> {
+        let texts = |it: &Json| it.as_array().is_some_and(|all| all.iter().all(Json::is_string));
+        for (name, value) in fields.as_object().into_iter().flatten() {
+            let right = match name.as_str() {
+                "models" => value.is_null() || texts(value),
+                "tpm" => value.is_null() || value.is_i64(),
+                _ => value.is_string(),
+            };
+            if !right {
+                return Err(format!("{name} is mistyped"));
+            }
+        }
+        Ok(fields.clone())
+    }
+
+    impl Codec for Small {
+        type Error = Infallible;
+
+        fn kinds(&self) -> Vec<Kind> {
+            self.kinds.clone()
+        }
+
+        fn writes_json(&self) -> bool {
+            true
+        }
+
+        fn encode(&mut self, kind: &str, value: &Object) -> Result<Encoded, Infallible> {
+            let fields = as_map(value).to_json().unwrap();
+            let payload = (self.write)(kind, fields).to_string().into_bytes();
+            Ok(Encoded::Written { payload, held: value.clone() })
+        }
+
+        fn decode(&mut self, kind: &str, payload: &[u8]) -> Result<Decoded, Infallible> {
+            let json = serde_json::from_slice(payload).map_err(|error| error.to_string());
+            Ok(match json.and_then(|json| (self.read)(kind, json)) {
+                Ok(fields) => Decoded::Object(
+                    crate::codec::value::as_object(Value::from_json(&fields)).unwrap(),
+                ),
+                Err(why) => Decoded::Refused(why),
+            })
+        }
+    }
+
+    fn judged(mut codec: Small) -> Findings {
+        judge(&mut codec, Effort { seed: 7, cases: 64 }).unwrap()
+    }
+
+    /// The breaches, one per line and a half.
+    fn told(codec: Small) -> String {
+        let breaches = judged(codec).breaches;
+        let told = breaches.iter().map(|it| format!("{}: {it}", it.law.id()));
+        told.collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn a_healthy_codec_breaks_no_law() {
+        assert_eq!(told(Small::default()), "");
+        assert_hold(&mut Small::default());
+    }
+
+    #[test]
+    fn a_writer_that_drops_nulls_before_a_strict_reader_is_told() {
+        let write = |kind: &str, mut fields: Json| {
+            fields.as_object_mut().unwrap().retain(|_, value| !value.is_null());
+            json!({"k": kind, "d": fields})
+        };
+        assert_snapshot!(told(Small { write, ..Small::default() }), @r#"
+        reads-back: team: decode(encode({models: null, team_id: "a", tpm: 0})) refuses: models is missing
+          written: {"k":"team","d":{"team_id":"a","tpm":0}}
+        reads-back: team: decode(encode({models: [], team_id: "a", tpm: null})) refuses: tpm is missing
+          written: {"k":"team","d":{"models":[],"team_id":"a"}}
+        "#);
+    }
+
+    #[test]
+    fn a_reader_that_turns_null_into_the_default_is_told() {
+        let read = |kind: &str, entry: Json| {
+            let mut fields = strict(kind, entry)?;
+            if fields["models"].is_null() && kind == "team" {
+                fields["models"] = json!([]);
+            }
+            Ok(fields)
+        };
+        assert_snapshot!(told(Small { read, ..Small::default() }), @r#"
+        null-is-not-default: team: decode(encode({models: null, team_id: "a", tpm: 0})) gives models: []
+          written: {"k":"team","d":{"models":null,"team_id":"a","tpm":0}}
+        "#);
+    }
+
+    #[test]
+    fn integers_that_went_through_a_double_are_told() {
+        let read = |kind: &str, entry: Json| {
+            let mut fields = strict(kind, entry)?;
+            if let Some(tpm) = fields["tpm"].as_f64() {
+                #[expect(clippy::cast_possible_truncation, reason = "this is the defect")]
+                let through_a_double = tpm as i64;
+                fields["tpm"] = json!(through_a_double);
+            }
+            Ok(fields)
+        };
+        assert_snapshot!(told(Small { read, ..Small::default() }), @r#"
+        reads-back: team: decode(encode({models: [], team_id: "a", tpm: 9007199254740993})) gives tpm: 9007199254740992
+          written: {"k":"team","d":{"models":[],"team_id":"a","tpm":9007199254740993}}
+        "#);
+    }
+
+    #[test]
+    fn entries_without_a_kind_are_told() {
+        let write = |_: &str, fields: Json| json!({ "d": fields });
+        let read = |kind: &str, entry: Json| {
+            let mut fields = entry["d"].clone();
+            let found = fields.as_object_mut().ok_or("no entry")?;
+            found.retain(|name, _| names(kind).contains(&name.as_str()));
+            if kind == "user" {
+                return Ok(json!({"user_id": found.get("user_id").cloned().unwrap_or("".into())}));
+            }
+            strict(kind, json!({"k": kind, "d": fields}))
+        };
+        let told = told(Small { write, read, ..Small::default() });
+        assert!(told.contains("kinds-stay-apart: team: decode as user("), "{told}");
+        assert!(told.contains("unknown-fields: team: "), "{told}");
+    }
+
+    #[test]
+    fn an_unknown_field_may_be_ignored_only_where_nothing_narrows_rights() {
+        let read = |kind: &str, mut entry: Json| {
+            if let Some(fields) = entry.get_mut("d").and_then(Json::as_object_mut) {
+                fields.retain(|name, _| names(kind).contains(&name.as_str()));
+            }
+            strict(kind, entry)
+        };
+        let mut codec = Small { read, ..Small::default() };
+        codec.kinds.iter_mut().for_each(|kind| kind.unknown = UnknownFields::Ignored);
+        assert_snapshot!(told(codec), @r#"
+        unknown-fields: team: decode({…, gauntlet_unknown: true}) gives an object: a restriction that a newer version wrote would be dropped, and rights be wider
+          written: {"k":"team","d":{"models":[],"team_id":"a","tpm":0,"gauntlet_unknown":true}}
+        "#);
+    }
+
+    #[test]
+    fn the_previous_version_must_read() {
+        let mut codec = Small::default();
+        codec.kinds[0].fields[2].previously = vec!["tpm_limit".to_owned()];
+        let payload = br#"{"k":"user","d":{"id":"u"}}"#.to_vec();
+        codec.kinds[1].previous = vec![PreviousEntry { payload, value: None }];
+        assert_snapshot!(told(codec), @r#"
+        previous-version: user: decode(the previous version's entry) refuses: user_id is missing
+          written: {"k":"user","d":{"id":"u"}}
+        previous-version: team: decode(the previous version's tpm as tpm_limit) refuses: tpm is missing
+          written: {"k":"team","d":{"models":[],"team_id":"a","tpm_limit":1}}
+        "#);
+    }
+
+    #[test]
+    fn a_reader_that_makes_objects_of_anything_is_told() {
+        let read = |kind: &str, entry: Json| {
+            let nobody = if kind == "team" {
+                json!({"team_id": "", "models": null, "tpm": null})
+            } else {
+                json!({"user_id": ""})
+            };
+            strict(kind, entry).or(Ok(nobody))
+        };
+        let told = told(Small { read, ..Small::default() });
+        assert!(told.contains("poison-is-refused: team: decode(null) gives an object"), "{told}");
+        assert!(told.contains("kinds-stay-apart: team: "), "{told}");
+    }
+
+    #[test]
+    fn a_panic_is_a_breach_and_not_our_end() {
+        let read = |kind: &str, entry: Json| {
+            assert!(entry != json!([]), "a list");
+            strict(kind, entry)
+        };
+        let told = told(Small { read, ..Small::default() });
+        assert!(told.contains("no-panic: team: decode panics: a list"), "{told}");
+    }
+
+    #[test]
+    fn a_kind_without_objects_is_vacuous() {
+        let never = Field::required("it", Shape::OneOf(Vec::new()));
+        let findings =
+            judged(Small { kinds: vec![Kind::new("team", [never])], ..Small::default() });
+        assert!(findings.vacuous.contains_key("team"));
+    }
+
+    #[test]
+    fn states_that_fail_only_together_are_found() {
+        let read = |kind: &str, entry: Json| {
+            let fields = strict(kind, entry)?;
+            let both = kind == "team" && fields["models"].is_null() && fields["tpm"].is_null();
+            if both { Err("models and tpm".to_owned()) } else { Ok(fields) }
+        };
+        assert_snapshot!(told(Small { read, ..Small::default() }), @r#"
+        reads-back: team: decode(encode({models: null, team_id: "a", tpm: null})) refuses: models and tpm
+          written: {"k":"team","d":{"models":null,"team_id":"a","tpm":null}}
+        "#);
+    }
+}
