@@ -26,6 +26,12 @@ pub struct PlantedDefect {
 #[cfg(feature = "defects")]
 pub const ALL: &[PlantedDefect] = &[
     PlantedDefect {
+        name: "codec-exclude-none",
+        caught_by: "codec.null-round-trip",
+        summary: "Cached entries leave out what is null, and a reader demands the user that a key \
+                  may not have.",
+    },
+    PlantedDefect {
         name: "codec-shared-key-space",
         caught_by: "codec.key-spaces-disjoint",
         summary: "Users and teams are cached under their bare ids, so equal ids overwrite each \
@@ -126,6 +132,11 @@ impl Defects {
     /// Are cached entries written and read without their kind?
     pub(crate) fn drops_kind(self) -> bool {
         self.has("codec-untyped-payload")
+    }
+
+    /// Do cached entries leave out what is null, in front of a reader that demands a field?
+    pub(crate) fn excludes_nulls(self) -> bool {
+        self.has("codec-exclude-none")
     }
 
     /// Is an entry of the wrong kind reported at WARN and ERROR?

@@ -1,8 +1,8 @@
 //! A small gateway that honours every check, and breaks on request.
 //!
-//! The path of one request, module by module: [`access`] gives it an id, [`auth`] finds out who
-//! calls, from [`identity_cache`] and below it [`store`]; [`routes`] decide what is asked,
-//! [`admission`] whether there is room, [`providers`] answer, [`streaming`] relays, [`spend`] settles.
+//! The path of one request, module by module: `access` gives it an id, `auth` finds out who
+//! calls, from `identity_cache` and below it `store`; `routes` decide what is asked,
+//! `admission` whether there is room, `providers` answer, `streaming` relays, `spend` settles.
 
 pub mod config;
 pub mod defects;

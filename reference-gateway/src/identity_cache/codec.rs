@@ -88,6 +88,9 @@ impl<'de, T: Payload> Deserialize<'de> for OurKind<T> {
 
 /// The entry for an identity, or for its absence.
 pub(crate) fn encode<T: Payload>(identity: Option<&T>, defects: Defects) -> Vec<u8> {
+    if defects.excludes_nulls() {
+        return null_free::encode(identity);
+    }
     let k = (!defects.drops_kind()).then_some(T::KIND.tag());
     serde_json::to_vec(&Written { v: VERSION, k, d: identity })
         .expect("identities have string keys and finite numbers, so they always serialise")
@@ -97,6 +100,9 @@ pub(crate) fn encode<T: Payload>(identity: Option<&T>, defects: Defects) -> Vec<
 pub(crate) fn decode<T: Payload>(entry: &[u8], defects: Defects) -> Result<Option<T>, Unreadable> {
     if defects.drops_kind() {
         return untyped::decode(entry);
+    }
+    if defects.excludes_nulls() {
+        return null_free::decode(entry);
     }
     match serde_json::from_slice::<Read<T>>(entry) {
         Ok(read) => Ok(read.d),
@@ -119,6 +125,32 @@ fn diagnose(wanted: Kind, entry: &[u8]) -> Unreadable {
             Unreadable::WrongKind { wanted, found: header.k.chars().take(16).collect() }
         }
         _ => Unreadable::Malformed,
+    }
+}
+
+/// The writer and the reader that the defect `codec-exclude-none` plants: one leaves out what is
+/// null, the other makes up whatever is missing, except for the user of a key.
+mod null_free {
+    use serde_json::Value;
+
+    use super::{Kind, Payload, Unreadable, VERSION, Written, untyped};
+
+    pub(super) fn encode<T: Payload>(identity: Option<&T>) -> Vec<u8> {
+        let mut fields = serde_json::to_value(identity).unwrap_or_default();
+        if let Some(fields) = fields.as_object_mut() {
+            fields.retain(|_, value| !value.is_null());
+        }
+        let written = Written { v: VERSION, k: Some(T::KIND.tag()), d: Some(&fields) };
+        serde_json::to_vec(&written).unwrap_or_default()
+    }
+
+    pub(super) fn decode<T: Payload>(entry: &[u8]) -> Result<Option<T>, Unreadable> {
+        let read: Value = serde_json::from_slice(entry).map_err(|_| Unreadable::Malformed)?;
+        let fields = &read["d"];
+        if T::KIND == Kind::Key && fields.is_object() && fields.get("user_id").is_none() {
+            return Err(Unreadable::Malformed);
+        }
+        untyped::decode(entry)
     }
 }
 

@@ -165,7 +165,9 @@ impl Tiers {
             self.metrics.lookup(kind, Tier::Memory, Found::Miss);
             return None;
         };
-        match T::from_record(&record) {
+        // With this defect both tiers hold what the writer made of an identity.
+        let known = T::from_record(&record).filter(|_| !self.defects.excludes_nulls());
+        match known {
             Some(identity) => {
                 self.metrics.lookup(kind, Tier::Memory, Found::Hit);
                 Some(identity)
@@ -174,8 +176,8 @@ impl Tiers {
         }
     }
 
-    /// What is left of a memory entry of another kind. Names are disjoint, so this takes a
-    /// planted defect.
+    /// What is left of a memory entry that is not used as it is: one of another kind. Names are
+    /// disjoint, so this takes a planted defect.
     fn reread<T: Identity>(&self, record: &Record, name: &str) -> Option<Option<Arc<T>>> {
         let payload = match record {
             Record::Key(key) => codec::encode(Some(&**key), self.defects),
