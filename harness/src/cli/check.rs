@@ -21,6 +21,7 @@ use crate::{
         run::{self, CheckResult, Settings, lacking},
     },
     store::{RunFacts, RunFolder},
+    verdict::Verdict,
 };
 
 /// Arguments of `gauntlet check`.
@@ -186,6 +187,7 @@ impl CheckArgs {
             shrink: true,
         };
         let began = reached.driver.clock.now();
+        let lost_before = reached.lost();
         let mut conclusions = Vec::new();
         if !self.quiet {
             writeln!(around.err, "seed {seed}; kept in {}", folder.path().display())?;
@@ -208,6 +210,7 @@ impl CheckArgs {
             return Err(CliError::Ended { replica, how });
         }
         skip_the_rest(&mut conclusions, stopped);
+        doubt_what_was_not_seen(&mut conclusions, reached.lost() - lost_before);
         for result in conclusions.iter().filter_map(ran) {
             if let Some(shrunk) = &result.shrunk {
                 folder.keep_shrunk(&stored(result.check, &shrunk.smallest))?;
@@ -302,15 +305,31 @@ fn skip_the_rest(conclusions: &mut Vec<Conclusion>, stopped: bool) {
     }
 }
 
+/// A pass that rests on evidence which was lost on the way is none.
+fn doubt_what_was_not_seen(conclusions: &mut [Conclusion], lost: u64) {
+    if lost == 0 {
+        return;
+    }
+    for conclusion in conclusions {
+        if let Conclusion::Ran(result) = conclusion
+            && result.verdict == Verdict::Pass
+        {
+            let why =
+                format!("{lost} observations were lost on the way; try fewer cases side by side");
+            result.verdict = Verdict::Inconclusive(why);
+        }
+    }
+}
+
 /// What a run's conclusions come to.
 pub(super) fn status(conclusions: &[Conclusion]) -> ExitStatus {
-    use reports::schema::Verdict;
-    let said = |verdict| conclusions.iter().any(|conclusion| conclusion.verdict() == verdict);
-    if said(Verdict::Fail) {
+    use reports::schema::Verdict as Told;
+    let said = |told| conclusions.iter().any(|conclusion| conclusion.verdict() == told);
+    if said(Told::Fail) {
         ExitStatus::Fail
-    } else if said(Verdict::Inconclusive) {
+    } else if said(Told::Inconclusive) {
         ExitStatus::Inconclusive
-    } else if said(Verdict::Pass) {
+    } else if said(Told::Pass) {
         ExitStatus::Pass
     } else {
         ExitStatus::NothingRan

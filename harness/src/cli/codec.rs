@@ -105,7 +105,7 @@ impl Judged {
     /// For people: per law, each story once, with every field that it happens to.
     fn tell(&self, out: &mut dyn Write) -> io::Result<()> {
         let found = &self.findings;
-        writeln!(out, "{}: {} kinds, seed {}", self.driver, self.kinds, self.seed)?;
+        writeln!(out, "{}: kinds {}, seed {}", self.driver, self.kinds, self.seed)?;
         for law in Law::ALL {
             let broken: Vec<_> = found.breaches.iter().filter(|it| it.law == law).collect();
             if broken.is_empty() {
