@@ -53,7 +53,7 @@ impl Capability {
             Capability::RedisWire | Capability::PostgresWire => {
                 "a [managed] target, whose stores are reached through our store proxies"
             }
-            Capability::Logs => "a [managed] target, or `logs` with the files it writes",
+            Capability::Logs => "a [managed] target, whose output is read as it is written",
             Capability::MockUpstream => {
                 "a [managed] target whose models point at {upstream_url}, or `mock_url`"
             }

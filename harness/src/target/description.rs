@@ -104,14 +104,6 @@ pub struct Attached {
     pub admin_key: Option<Secret>,
     /// The mock provider that the gateway was pointed at.
     pub mock_url: Option<Url>,
-    /// The Redis of the gateway, to be read only.
-    pub redis_url: Option<Secret>,
-    /// The Postgres of the gateway, to be read only.
-    pub postgres_url: Option<Secret>,
-    /// Where it publishes its metrics.
-    pub metrics_url: Option<Url>,
-    /// Files that it logs to.
-    pub logs: Vec<PathBuf>,
 }
 
 /// Declared bounds: the section `[bounds]`.
@@ -292,13 +284,13 @@ impl TargetDescription {
 impl Attached {
     /// The shape it claims to have.
     ///
-    /// Whether its replicas share a Redis is known only where we are shown one.
+    /// Whether its replicas share a Redis is not for us to see.
     pub fn topology(&self) -> Topology {
         let replicas = u8::try_from(self.replicas.len()).unwrap_or(u8::MAX);
         Topology {
             replicas: NonZeroU8::new(replicas).unwrap_or(NonZeroU8::MIN),
             workers: self.workers,
-            redis: self.redis_url.is_some(),
+            redis: false,
         }
     }
 }
@@ -355,11 +347,6 @@ struct WrittenAttached {
     workers: NonZeroU8,
     admin_key: Option<Spanned<String>>,
     mock_url: Option<Spanned<String>>,
-    redis_url: Option<Spanned<String>>,
-    postgres_url: Option<Spanned<String>>,
-    metrics_url: Option<Spanned<String>>,
-    #[serde(default)]
-    logs: Vec<PathBuf>,
 }
 
 fn two_models() -> Vec<String> {
@@ -497,9 +484,6 @@ impl Reader<'_> {
     }
 
     fn attached(&self, written: WrittenAttached) -> Result<Attached, TargetError> {
-        let url = |text: Option<Spanned<String>>| text.map(|text| self.url(&text)).transpose();
-        let secret =
-            |text: Option<Spanned<String>>| text.map(|text| self.secret(&text)).transpose();
         if written.replicas.get_ref().is_empty() {
             return Err(self.refused(written.replicas.span(), "the list of replicas is empty"));
         }
@@ -511,12 +495,8 @@ impl Reader<'_> {
                 .map(|text| self.url(text))
                 .collect::<Result<_, _>>()?,
             workers: written.workers,
-            admin_key: secret(written.admin_key)?,
-            mock_url: url(written.mock_url)?,
-            redis_url: secret(written.redis_url)?,
-            postgres_url: secret(written.postgres_url)?,
-            metrics_url: url(written.metrics_url)?,
-            logs: written.logs.into_iter().map(|log| self.folder().join(log)).collect(),
+            admin_key: written.admin_key.map(|key| self.secret(&key)).transpose()?,
+            mock_url: written.mock_url.map(|url| self.url(&url)).transpose()?,
         })
     }
 
