@@ -4,3 +4,4 @@ mod crate_graph;
 mod top_level;
 mod licences;
 mod codec_laws;
+mod codec_driver;

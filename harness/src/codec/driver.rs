@@ -43,7 +43,7 @@ const LAST_WORDS: usize = 12;
 /// How much of a bad answer is shown.
 const SHOWN: usize = 160;
 
-/// How long the end of a driver's standard error is waited for once its answers have ended.
+/// How long a driver may take to end, and to close its standard error, once its answers have ended.
 const ENDING: Duration = Duration::from_millis(500);
 
 /// A running driver.
@@ -53,6 +53,7 @@ pub struct Driver {
     questions: Sender<String>,
     answers: Receiver<io::Result<String>>,
     said: Arc<Mutex<VecDeque<String>>>,
+    silence: Receiver<()>,
     patience: Duration,
     asked: u64,
     hello: Hello,
@@ -176,6 +177,7 @@ impl Driver {
         let (questions, to_ask) = mpsc::channel::<String>();
         let (heard, answers) = mpsc::channel();
         let said = Arc::new(Mutex::new(VecDeque::new()));
+        let (speaking, silence) = mpsc::channel();
         if let (Some(mut input), Some(output), Some(errors)) =
             (child.stdin.take(), child.stdout.take(), child.stderr.take())
         {
@@ -190,6 +192,7 @@ impl Driver {
             thread::spawn(move || hear(output, &heard));
             let said = Arc::clone(&said);
             thread::spawn(move || {
+                let _speaking: Sender<()> = speaking;
                 for line in BufReader::new(errors).split(b'\n').map_while(Result::ok) {
                     let Ok(mut said) = said.lock() else { return };
                     said.push_back(shown(&line));
@@ -200,7 +203,8 @@ impl Driver {
             });
         }
         let hello = Hello::default();
-        let mut driver = Driver { child, questions, answers, said, patience, asked: 0, hello };
+        let mut driver =
+            Driver { child, questions, answers, said, silence, patience, asked: 0, hello };
         let answer = driver.ask("hello", json!({"protocol": PROTOCOL}))?;
         driver.hello = Hello::read(&answer).map_err(|why| driver.garbled("hello", why, &answer))?;
         Ok(driver)
@@ -271,17 +275,16 @@ impl Driver {
         if said.is_empty() { String::new() } else { format!("; it said: {}", said.join(" | ")) }
     }
 
-    /// How it ended, where it has within a moment of closing its output.
+    /// How it ended, where it has within a moment of closing its output. By then it has said its last.
     fn how_it_ended(&mut self) -> String {
-        let (ended, wait) = mpsc::channel::<()>();
+        // Nobody sends: the channel closes when standard error does.
+        let _ = self.silence.recv_timeout(ENDING);
         for _ in 0..10 {
-            if let Ok(Some(status)) = self.child.try_wait() {
-                return status.to_string();
+            match self.child.try_wait() {
+                Ok(Some(status)) => return status.to_string(),
+                Ok(None) | Err(_) => thread::sleep(ENDING / 10),
             }
-            // Nobody sends: this only lets time pass, bounded.
-            let _ = wait.recv_timeout(ENDING / 10);
         }
-        drop(ended);
         "it closed its standard output".to_owned()
     }
 }
