@@ -117,7 +117,7 @@ fn made_from_nothing(history: &History) -> Vec<Violation> {
             let commands: Vec<_> = commands.into_iter().collect();
             let commands = commands.join(" and ");
             Violation {
-                summary: format!("{commands} names the key {name:?}, which was made from nothing"),
+                summary: format!("the key {name:?}, made from nothing, is named by {commands}"),
                 evidence: proof(0, places),
             }
         })
@@ -202,8 +202,8 @@ mod tests {
         let history = history.event(12, command("team:None", None)).event(13, command("", None));
         assert_snapshot!(judge(&[history.done()]), @r#"
         fail
-          GET names the key "", which was made from nothing
-          GET names the key "team:None", which was made from nothing
+          the key "", made from nothing, is named by GET
+          the key "team:None", made from nothing, is named by GET
         "#);
     }
 
