@@ -3,5 +3,6 @@
 mod crate_graph;
 mod top_level;
 mod licences;
+mod cli;
 mod codec_laws;
 mod codec_driver;

@@ -4,3 +4,13 @@
 mod stores;
 #[cfg(test)]
 mod launch;
+#[cfg(test)]
+mod gauntlet;
+#[cfg(test)]
+mod reference_conforms;
+#[cfg(test)]
+mod defects_are_caught;
+#[cfg(test)]
+mod same_seed;
+#[cfg(test)]
+mod bad_input;

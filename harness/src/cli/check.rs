@@ -47,11 +47,11 @@ pub struct CheckArgs {
     seed: Option<u64>,
 
     /// How many seeds in a row, counted up from the first.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     seeds: Option<u32>,
 
     /// Cases per check, instead of the profile's.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     cases: Option<u32>,
 
     /// Begin no further check after this long, as in `90s`.

@@ -24,7 +24,7 @@ const FIRST_SEED: u64 = 1;
 #[derive(Debug, clap::Args)]
 pub struct DefectsArgs {
     /// How many seeds each defect must be caught on.
-    #[arg(long, default_value_t = 1, value_name = "N")]
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     seeds: u32,
 
     /// Only this defect; may be repeated.
@@ -32,7 +32,7 @@ pub struct DefectsArgs {
     only: Vec<String>,
 
     /// Cases per seed, at most: the first that fails is enough.
-    #[arg(long, default_value_t = 20, value_name = "N")]
+    #[arg(long, default_value_t = 20, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     cases: u32,
 
     /// How long one failing plan may be shrunk, as in `30s`; the profile says unless given.
