@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::{
     CliError, ExitStatus, Surroundings, check::duration, interrupt::interrupted,
-    progress::Progress, target::TargetArgs,
+    progress::Progress, target::ReachArgs,
 };
 use crate::{
     checks,
@@ -47,13 +47,8 @@ pub struct DefectsArgs {
     #[arg(long)]
     quiet: bool,
 
-    /// A running Redis to use, instead of one of our own.
-    #[arg(long, env = "GAUNTLET_REDIS_URL", value_name = "URL", hide_env_values = true)]
-    redis_url: Option<String>,
-
-    /// A running Postgres to use, instead of one of our own.
-    #[arg(long, env = "GAUNTLET_POSTGRES_URL", value_name = "URL", hide_env_values = true)]
-    postgres_url: Option<String>,
+    #[command(flatten)]
+    how: ReachArgs,
 }
 
 /// A planted defect, as the reference gateway lists it.
@@ -128,13 +123,8 @@ impl DefectsArgs {
                 defect.name, defect.check
             )));
         };
-        let target = TargetArgs {
-            target: "reference".to_owned(),
-            redis_url: self.redis_url.clone(),
-            postgres_url: self.postgres_url.clone(),
-        };
         let args = vec!["--defect".to_owned(), defect.name.clone()];
-        let reached = target.reach(around, args).await?;
+        let reached = self.how.reach(around, "reference", args).await?;
         let began = reached.driver.clock.now();
         let profile = Profile::built_in("release")?;
         let mut progress = Progress::new(around.err, around.err_is_terminal, self.quiet, None);

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{CliError, ExitStatus, Surroundings, interrupt::interrupted, target::TargetArgs};
+use super::{CliError, ExitStatus, Surroundings, interrupt::interrupted, target::ReachArgs};
 use crate::{
     check::Check,
     checks,
@@ -34,6 +34,9 @@ pub struct ReplayArgs {
     /// Give every replica these arguments too.
     #[arg(long, value_name = "ARG", allow_hyphen_values = true, requires = "live")]
     replica_arg: Vec<String>,
+
+    #[command(flatten)]
+    how: ReachArgs,
 }
 
 impl ReplayArgs {
@@ -68,8 +71,7 @@ impl ReplayArgs {
         target: String,
         shrunk: &[StoredCase],
     ) -> Result<ExitStatus, CliError> {
-        let args = TargetArgs { target, redis_url: None, postgres_url: None };
-        let reached = args.reach(around, self.replica_arg.clone()).await?;
+        let reached = self.how.reach(around, &target, self.replica_arg.clone()).await?;
         let mut tally = Tally::default();
         let mut ended = Ok(());
         for case in shrunk {

@@ -1,56 +1,30 @@
 //! Which target a command is about.
 
-use std::path::{Path, PathBuf};
+use std::{
+    net::IpAddr,
+    path::{Path, PathBuf},
+};
 
 use super::{CliError, Surroundings, interrupt::interrupted};
 use crate::{
     adapters,
     clock::number_of_this_run,
     runner::reach::{ReachRequest, Reached},
-    target::{self, Secret, TargetDescription},
+    target::{self, Reach, Secret, TargetDescription},
 };
 
-/// Arguments of every command that needs a target.
+/// Which target, and how it is reached.
 #[derive(Clone, Debug, clap::Args)]
 pub struct TargetArgs {
     /// `reference`, or the path of a `target.toml`.
     #[arg(long, value_name = "TARGET")]
     pub target: String,
 
-    /// A running Redis to use, instead of one of our own.
-    #[arg(long, env = "GAUNTLET_REDIS_URL", value_name = "URL", hide_env_values = true)]
-    pub redis_url: Option<String>,
-
-    /// A running Postgres to use, instead of one of our own.
-    #[arg(long, env = "GAUNTLET_POSTGRES_URL", value_name = "URL", hide_env_values = true)]
-    pub postgres_url: Option<String>,
+    #[command(flatten)]
+    how: ReachArgs,
 }
 
 impl TargetArgs {
-    /// The description of the target.
-    ///
-    /// # Errors
-    ///
-    /// When there is none of this name, or it is wrong.
-    pub fn description(&self, around: &Surroundings<'_>) -> Result<TargetDescription, CliError> {
-        let names: Vec<_> = adapters::ALL.iter().map(|adapter| adapter.name()).collect();
-        let surroundings = target::Surroundings { adapters: &names, variable: around.variable };
-        let path = Path::new(&self.target);
-        if path.extension().is_some() || path.is_file() {
-            return Ok(TargetDescription::load(path, surroundings)?);
-        }
-        let Some(adapter) = adapters::named(&self.target) else {
-            return Err(CliError::Usage(no_such_target(&self.target, &names)));
-        };
-        match adapter.built_in_target(&around.program) {
-            Some(text) => {
-                let place = PathBuf::from(format!("<built-in {}>", self.target));
-                Ok(TargetDescription::parse(&place, &text?, surroundings)?)
-            }
-            None => Err(CliError::Usage(adapter.how_to_describe().to_owned())),
-        }
-    }
-
     /// Reaches the target; `args` are given to every replica after the described ones.
     ///
     /// # Errors
@@ -61,10 +35,44 @@ impl TargetArgs {
         around: &Surroundings<'_>,
         args: Vec<String>,
     ) -> Result<Reached, CliError> {
+        self.how.reach(around, &self.target, args).await
+    }
+}
+
+/// How a target is reached, whichever it is.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ReachArgs {
+    /// Send requests to this host too, which is not this machine; may be repeated.
+    #[arg(long, value_name = "HOST")]
+    allow_host: Vec<String>,
+
+    /// A running Redis to use, instead of one of our own.
+    #[arg(long, env = "GAUNTLET_REDIS_URL", value_name = "URL", hide_env_values = true)]
+    redis_url: Option<String>,
+
+    /// A running Postgres to use, instead of one of our own.
+    #[arg(long, env = "GAUNTLET_POSTGRES_URL", value_name = "URL", hide_env_values = true)]
+    postgres_url: Option<String>,
+}
+
+impl ReachArgs {
+    /// Reaches the target of this name.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be described or set up.
+    pub async fn reach(
+        &self,
+        around: &Surroundings<'_>,
+        target: &str,
+        args: Vec<String>,
+    ) -> Result<Reached, CliError> {
+        let description = description(target, around)?;
+        self.may_be_reached(&description)?;
         let secret = |url: &Option<String>| url.as_ref().map(|url| Secret::new(url.clone()));
         let request = ReachRequest {
             run: u32::try_from(number_of_this_run() & 0xff_ffff).unwrap_or_default(),
-            description: self.description(around)?,
+            description,
             args,
             redis_url: secret(&self.redis_url),
             postgres_url: secret(&self.postgres_url),
@@ -78,6 +86,47 @@ impl TargetArgs {
             reached = Reached::reach(request) => Ok(reached?),
         }
     }
+
+    /// Load goes to this machine only, unless somebody says otherwise by name.
+    fn may_be_reached(&self, description: &TargetDescription) -> Result<(), CliError> {
+        let Reach::Attached(attached) = &description.reach else { return Ok(()) };
+        for url in attached.replicas.iter().chain(&attached.mock_url) {
+            let host = url.host_str().unwrap_or_default();
+            if !is_loopback(host) && self.allow_host.iter().all(|allowed| allowed != host) {
+                return Err(CliError::Usage(format!(
+                    "{url} is not on this machine; if requests may go there, say so with \
+                     --allow-host {host}"
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The description of the target of this name.
+fn description(name: &str, around: &Surroundings<'_>) -> Result<TargetDescription, CliError> {
+    let names: Vec<_> = adapters::ALL.iter().map(|adapter| adapter.name()).collect();
+    let surroundings = target::Surroundings { adapters: &names, variable: around.variable };
+    let path = Path::new(name);
+    if path.extension().is_some() || path.is_file() {
+        return Ok(TargetDescription::load(path, surroundings)?);
+    }
+    let Some(adapter) = adapters::named(name) else {
+        return Err(CliError::Usage(no_such_target(name, &names)));
+    };
+    match adapter.built_in_target(&around.program) {
+        Some(text) => {
+            let place = PathBuf::from(format!("<built-in {name}>"));
+            Ok(TargetDescription::parse(&place, &text?, surroundings)?)
+        }
+        None => Err(CliError::Usage(adapter.how_to_describe().to_owned())),
+    }
+}
+
+/// Whether a host is this machine itself.
+fn is_loopback(host: &str) -> bool {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 fn no_such_target(name: &str, known: &[&str]) -> String {
@@ -86,4 +135,19 @@ fn no_such_target(name: &str, known: &[&str]) -> String {
         None => format!("known are `{}`, or give the path of a target.toml", known.join("`, `")),
     };
     format!("there is no target `{name}`; {hint}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_machine_is_known_by_any_of_its_names() {
+        for host in ["localhost", "127.0.0.1", "127.8.9.10", "[::1]"] {
+            assert!(is_loopback(host), "{host}");
+        }
+        for host in ["gateway.example", "192.168.1.7", "localhost.example"] {
+            assert!(!is_loopback(host), "{host}");
+        }
+    }
 }
