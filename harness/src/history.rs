@@ -513,8 +513,13 @@ pub(crate) mod hand {
 
         /// A statement that reads identities of one kind.
         pub(crate) fn identity_read(self, at_ms: u64, kind: Kind) -> Hand {
+            self.identity_read_by(at_ms, 0, kind)
+        }
+
+        /// A statement of this replica that reads identities of one kind.
+        pub(crate) fn identity_read_by(self, at_ms: u64, replica: u8, kind: Kind) -> Hand {
             let sql = Event::Sql {
-                replica: Replica(0),
+                replica: Replica(replica),
                 answered: Some(Micros(at_ms * 1_000 + 300)),
                 sql: format!("SELECT * FROM {kind} WHERE id = $1"),
                 params: vec![Some("p".to_owned())],

@@ -16,6 +16,7 @@ pub static ALL: &[&Check] = &[
     &auth_cache::accepted_state_usable::CHECK,
     &codec::key_spaces_disjoint::CHECK,
     &codec::no_null_key::CHECK,
+    &codec::null_round_trip::CHECK,
     &obs::healthy_silence::CHECK,
     &propagation::revoke_bound::CHECK,
     // registry: end

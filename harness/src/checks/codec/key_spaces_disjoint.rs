@@ -8,10 +8,7 @@
 //! What is seen on the way to Redis proves the cause: one key, written with payloads of two kinds.
 //! The argument needs no knowledge of how the gateway names its keys.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
@@ -23,6 +20,7 @@ use crate::{
         requests,
     },
     history::{Access, Event, History, Level as LogLevel, Manifest, Seen},
+    model::cache,
     op::{Alias, Kind, Outcome},
     plan::{Plan, Step},
     verdict::{Proof, Verdict, Violation, proof},
@@ -204,7 +202,8 @@ fn more_lines(shared: &History, apart: &History) -> Option<Violation> {
 /// Identity reads that a working cache would have saved, and that the twin does save.
 fn more_reads(shared: &History, apart: &History) -> Option<Violation> {
     let (ours, theirs) = (request_reads(shared), request_reads(apart));
-    let allowed = theirs.len() + reads_of_a_working_cache(shared);
+    // The two drives do not meet their expiries at the same requests.
+    let allowed = theirs.len() + cache::explained_reads(shared);
     let requests = chats(shared);
     (ours.len() > allowed).then(|| Violation {
         summary: format!(
@@ -226,36 +225,6 @@ fn request_reads(history: &History) -> Vec<usize> {
         .filter(|(_, entry, _)| entry.at >= from)
         .map(|(index, _, _)| index)
         .collect()
-}
-
-/// How many reads are owed to entries that were cold or ended: every object once per replica and
-/// lifetime. The two drives do not meet their expiries at the same requests, so this is the slack
-/// between them.
-fn reads_of_a_working_cache(history: &History) -> usize {
-    let objects = history.plan.calls().filter(|call| creates_an_object(call)).count();
-    let took = history.calls().into_iter().filter(|seen| seen.chat().is_some()).fold(
-        (None, Duration::ZERO),
-        |(first, _), seen| {
-            let first = first.unwrap_or(seen.invoked);
-            (Some(first), seen.completed.unwrap_or(seen.invoked).since(first))
-        },
-    );
-    let ttl = history.manifest.auth_cache_ttl().max(Duration::from_millis(1));
-    let lifetimes = 1 + usize::try_from(took.1.as_millis() / ttl.as_millis()).unwrap_or(usize::MAX);
-    objects * usize::from(history.manifest.replicas) * lifetimes
-}
-
-fn creates_an_object(call: &crate::op::Call) -> bool {
-    use crate::op::{Admin, Op};
-    matches!(
-        &call.op,
-        Op::Admin(
-            Admin::CreateUser { .. }
-                | Admin::CreateTeam { .. }
-                | Admin::AddMember { .. }
-                | Admin::GenerateKey { .. }
-        )
-    )
 }
 
 /// A kind that the twin reads from the database, and that is not read at all when ids coincide.

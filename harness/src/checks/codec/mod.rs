@@ -2,3 +2,4 @@
 
 pub mod key_spaces_disjoint;
 pub mod no_null_key;
+pub mod null_round_trip;
