@@ -562,14 +562,13 @@ impl<C: Codec> Court<'_, C> {
                     self.record(kind, None, &wrong, &Object::new());
                 }
                 Some(Accepted::Object(read)) => {
-                    if !self.is_written_so(kind, &read, &poison.bytes)? {
-                        read_all.push((poison, read));
-                    }
+                    let legitimate = self.is_written_so(kind, &read, &poison.bytes)?;
+                    read_all.extend((!legitimate).then_some(poison));
                 }
             }
         }
-        let Some((poison, _)) = read_all.first() else { return Ok(()) };
-        let names: Vec<_> = read_all.iter().map(|(poison, _)| poison.name).collect();
+        let Some(poison) = read_all.first() else { return Ok(()) };
+        let names: Vec<_> = read_all.iter().map(|poison| poison.name).collect();
         let wrong = Wrong {
             law: Law::PoisonIsRefused,
             field: None,

@@ -19,9 +19,12 @@ pub struct Typed {
 
 struct TypedKind {
     kind: Kind,
-    encode: Box<dyn Fn(&Object) -> Encoded>,
-    decode: Box<dyn Fn(&[u8]) -> Decoded>,
+    encode: Box<Write>,
+    decode: Box<Read>,
 }
+
+type Write = dyn Fn(&Object) -> Encoded;
+type Read = dyn Fn(&[u8]) -> Decoded;
 
 impl Typed {
     /// A codec of no kinds yet, whose payloads are JSON.
