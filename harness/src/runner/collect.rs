@@ -460,3 +460,106 @@ impl Collector {
 fn count(counts: &mut BTreeMap<String, u64>, what: String) {
     *counts.entry(what).or_default() += 1;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        adapters::reference::Reference,
+        history::hand::Hand,
+        wire::record::{Bounded, PgStatement, RedisCommand, TransactionState},
+    };
+
+    /// Two drives that are under way.
+    fn two_drives() -> (Collector, Prefixes) {
+        let prefixes = Prefixes::of_run(1);
+        let mut collector = Collector::new(&Reference, prefixes.clone());
+        for drive in [Drive(0), Drive(1)] {
+            collector.note(Note::Open(drive, Box::new(Hand::new().done())));
+        }
+        (collector, prefixes)
+    }
+
+    fn event(store: StoreKind, body: WireBody) -> WireEvent {
+        WireEvent {
+            replica: 0,
+            store,
+            connection: 1,
+            asked: Micros(1),
+            answered: None,
+            fault: None,
+            body,
+        }
+    }
+
+    fn get(key: String) -> WireEvent {
+        let command = RedisCommand {
+            name: "GET".into(),
+            keys: vec![key],
+            args: Vec::new(),
+            left_out: 0,
+            reply: None,
+            transaction: false,
+            db: 0,
+        };
+        event(StoreKind::Redis, WireBody::RedisCommand(command))
+    }
+
+    fn select(param: &str) -> WireEvent {
+        let statement = PgStatement {
+            sql: Bounded::new(b"SELECT * FROM teams WHERE team_id = $1"),
+            part: 0,
+            params: vec![Some(Bounded::new(param.as_bytes()))],
+            tag: "SELECT 0".to_owned(),
+            rows: 0,
+            copied_bytes: 0,
+            error: None,
+            transaction: TransactionState::Idle,
+        };
+        event(StoreKind::Postgres, WireBody::PgStatement(statement))
+    }
+
+    /// How many entries each drive has in the end, and how many events belong to no case.
+    fn seen(mut collector: Collector) -> ([usize; 2], u64) {
+        let (reply, mut counts) = oneshot::channel();
+        collector.note(Note::Count(reply));
+        let entries = [Drive(0), Drive(1)].map(|drive| {
+            let (reply, mut history) = oneshot::channel();
+            collector.note(Note::Close(drive, reply));
+            history.try_recv().unwrap().unwrap().entries.len()
+        });
+        (entries, counts.try_recv().unwrap().unjoined_total())
+    }
+
+    #[test]
+    fn what_names_an_id_of_a_case_is_shown_to_that_case() {
+        let (mut collector, prefixes) = two_drives();
+        collector.wire(&get(format!("rg:team:{}i0", prefixes.of(Drive(1)))));
+        collector.wire(&select(&format!("{}i0", prefixes.of(Drive(1)))));
+        assert_eq!(seen(collector), ([0, 2], 0));
+    }
+
+    #[test]
+    fn what_names_a_key_is_shown_to_whoever_issued_it() {
+        let (mut collector, _) = two_drives();
+        let hash = "ab".repeat(32);
+        collector.wire(&get(format!("rg:key:{hash}")));
+        collector.note(Note::Claim(Drive(0), hash.clone()));
+        collector.wire(&get(format!("rg:key:{hash}")));
+        assert_eq!(seen(collector), ([2, 0], 0));
+    }
+
+    #[test]
+    fn a_redis_key_that_names_nobody_is_shown_to_all_and_stays_unjoined() {
+        let (mut collector, _) = two_drives();
+        collector.wire(&get("rg:team:None".to_owned()));
+        assert_eq!(seen(collector), ([1, 1], 1));
+    }
+
+    #[test]
+    fn a_statement_that_names_nobody_is_shown_to_none() {
+        let (mut collector, _) = two_drives();
+        collector.wire(&select("None"));
+        assert_eq!(seen(collector), ([0, 0], 1));
+    }
+}
