@@ -1,17 +1,17 @@
 //! The command line, as far as it goes without a target: help, lists, and words it does not know.
 
-use std::path::PathBuf;
-
 use clap::{Command, CommandFactory, Parser};
 use harness::{
     checks,
-    cli::{Cli, ExitStatus, Surroundings},
+    cli::{Cli, ExitStatus},
 };
+
+use crate::gauntlet::gauntlet;
 
 #[test]
 fn help_names_every_command_and_every_exit_status() {
-    let help = gauntlet().render_long_help().to_string();
-    for command in gauntlet().get_subcommands() {
+    let help = command_line().render_long_help().to_string();
+    for command in command_line().get_subcommands() {
         assert!(help.contains(&format!("\n  {}", command.get_name())), "{help}");
         assert!(command.get_about().is_some(), "{} says nothing of itself", command.get_name());
     }
@@ -23,7 +23,7 @@ fn help_names_every_command_and_every_exit_status() {
 
 #[test]
 fn every_argument_of_every_command_is_explained() {
-    for command in gauntlet().get_subcommands() {
+    for command in command_line().get_subcommands() {
         for argument in command.get_arguments().filter(|it| it.get_id() != "help") {
             let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
             let whose = format!("{} of `gauntlet {}`", argument.get_id(), command.get_name());
@@ -35,8 +35,8 @@ fn every_argument_of_every_command_is_explained() {
 
 #[test]
 fn check_says_how_a_target_is_named_and_where_stores_come_from() {
-    let mut gauntlet = gauntlet();
-    let check = gauntlet.find_subcommand_mut("check").unwrap();
+    let mut command_line = command_line();
+    let check = command_line.find_subcommand_mut("check").unwrap();
     // How it is broken into lines depends on the terminal.
     let help = check.render_help().to_string();
     let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -55,8 +55,8 @@ fn check_says_how_a_target_is_named_and_where_stores_come_from() {
 
 #[tokio::test]
 async fn the_list_says_of_every_check_why_it_exists_and_where_it_went_wrong() {
-    let (status, listed) = run(&["list", "--why"]).await;
-    assert_eq!(status, ExitStatus::Pass);
+    let (status, listed) = gauntlet(&["list", "--why"]).await;
+    assert_eq!(status.unwrap(), ExitStatus::Pass);
     for check in checks::ALL {
         let told =
             [check.id, check.title, check.why].into_iter().chain(check.incidents.iter().copied());
@@ -68,7 +68,7 @@ async fn the_list_says_of_every_check_why_it_exists_and_where_it_went_wrong() {
 
 #[tokio::test]
 async fn the_list_as_json_is_what_people_build_on() {
-    let (_, listed) = run(&["list", "checks", "codec.key-spaces", "--json"]).await;
+    let (_, listed) = gauntlet(&["list", "checks", "codec.key-spaces", "--json"]).await;
     let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
     let check = &listed[0];
     assert_eq!(check["id"], "codec.key-spaces-disjoint");
@@ -83,7 +83,7 @@ async fn the_list_as_json_is_what_people_build_on() {
 
 #[tokio::test]
 async fn profiles_are_listed_with_their_size() {
-    let (_, listed) = run(&["list", "profiles"]).await;
+    let (_, listed) = gauntlet(&["list", "profiles"]).await;
     for name in scenarios::Profile::names() {
         let line = listed.lines().find(|line| line.starts_with(name));
         assert!(line.is_some_and(|line| line.contains("cases per check")), "{listed}");
@@ -97,26 +97,8 @@ fn a_mistyped_command_is_told_with_the_nearest() {
     assert!(error.to_string().contains("'check'"), "{error}");
 }
 
-fn gauntlet() -> Command {
-    let mut gauntlet = Cli::command();
-    gauntlet.build();
-    gauntlet
-}
-
-async fn run(args: &[&str]) -> (ExitStatus, String) {
-    let cli = Cli::try_parse_from([&["gauntlet"], args].concat()).unwrap();
-    let (mut out, mut err) = (Vec::new(), Vec::new());
-    let mut around = Surroundings {
-        out: &mut out,
-        err: &mut err,
-        out_is_terminal: false,
-        err_is_terminal: false,
-        width: 100,
-        program: PathBuf::from("/nowhere/gauntlet"),
-        search_path: None,
-        variable: &|_| None,
-    };
-    let status = cli.run(&mut around).await.unwrap();
-    assert!(err.is_empty(), "{}", String::from_utf8_lossy(&err));
-    (status, String::from_utf8(out).unwrap())
+fn command_line() -> Command {
+    let mut command_line = Cli::command();
+    command_line.build();
+    command_line
 }

@@ -3,6 +3,12 @@
 mod crate_graph;
 mod top_level;
 mod licences;
+#[cfg(test)]
+mod gauntlet;
 mod cli;
+#[cfg(test)]
+mod replay;
+#[cfg(test)]
 mod codec_laws;
+#[cfg(test)]
 mod codec_driver;
