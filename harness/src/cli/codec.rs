@@ -9,12 +9,13 @@ use std::{
 use nix::sys::signal::{Signal, killpg};
 use serde_json::json;
 
-use super::{CliError, ExitStatus, Surroundings};
+use super::{CliError, ExitStatus, Surroundings, interrupt::interrupted};
 use crate::{
     clock::number_of_this_run,
     codec::{
         Codec, Driver, DriverError,
         laws::{self, Breach, Effort, Findings, Illegal, Law},
+        versions,
     },
 };
 
@@ -24,6 +25,10 @@ pub struct CodecArgs {
     /// The command that starts the driver, for `sh`.
     #[arg(long, value_name = "CMD")]
     driver: String,
+
+    /// The command that starts a driver of the previous version, to be held to live beside this one.
+    #[arg(long, value_name = "CMD")]
+    previous: Option<String>,
 
     /// The number from which every value follows; drawn, and printed, where it is not given.
     #[arg(long, value_name = "N")]
@@ -65,16 +70,17 @@ impl CodecArgs {
             let mut driver = Driver::start(&self.driver, patience)?;
             // Nobody waits for it once the driver is being stopped.
             let _ = started.send(driver.group());
-            let findings = laws::judge(&mut driver, effort)?;
+            let mut findings = laws::judge(&mut driver, effort)?;
+            if let Some(previous) = &self.previous {
+                let mut previous = Driver::start(previous, patience)?;
+                findings.extend(versions::judge(&mut previous, &mut driver, effort)?);
+            }
             let kinds = driver.kinds().len();
             Ok(Judged { driver: driver.name().to_owned(), kinds, seed, findings })
         });
         let stopped = async {
             let group = group.await.ok().flatten();
-            // Without a handler there is no way to be told to stop, so nothing ends here.
-            if tokio::signal::ctrl_c().await.is_err() {
-                std::future::pending::<()>().await;
-            }
+            interrupted().await;
             if let Some(group) = group {
                 let _ = killpg(group, Signal::SIGKILL);
             }

@@ -50,6 +50,8 @@ pub enum Law {
     UnknownFields,
     /// What the previous schema version wrote is read.
     PreviousVersion,
+    /// What the next schema version writes is refused, or read with no wider rights.
+    NextVersion,
     /// What nobody wrote never reads as an object.
     PoisonIsRefused,
 }
@@ -104,11 +106,28 @@ pub struct Breach {
     size: usize,
 }
 
+impl Findings {
+    /// Takes in what was found otherwise.
+    pub fn extend(&mut self, others: Findings) {
+        self.breaches.extend(others.breaches);
+        for (law, times) in others.tried {
+            *self.tried.entry(law).or_default() += times;
+        }
+        self.sort();
+    }
+
+    fn sort(&mut self) {
+        self.breaches.sort_by(|a, b| {
+            (a.law, a.size, &a.kind, &a.field).cmp(&(b.law, b.size, &b.kind, &b.field))
+        });
+    }
+}
+
 /// How many letters of a payload or an answer are shown.
 const SHOWN: usize = 240;
 
 /// How many objects are tried for each class of states of a field.
-const PER_CLASS: u32 = 4;
+pub(super) const PER_CLASS: u32 = 4;
 
 /// More steps than a small object needs to shrink.
 const SHRINK_STEPS: u32 = 20_000;
@@ -118,7 +137,7 @@ const UNKNOWN: &str = "gauntlet_unknown";
 
 impl Law {
     /// All of them.
-    pub const ALL: [Law; 10] = [
+    pub const ALL: [Law; 11] = [
         Law::NoPanic,
         Law::EveryValueIsWritten,
         Law::ReadsBack,
@@ -128,6 +147,7 @@ impl Law {
         Law::KindsStayApart,
         Law::UnknownFields,
         Law::PreviousVersion,
+        Law::NextVersion,
         Law::PoisonIsRefused,
     ];
 
@@ -143,6 +163,7 @@ impl Law {
             Law::KindsStayApart => "kinds-stay-apart",
             Law::UnknownFields => "unknown-fields",
             Law::PreviousVersion => "previous-version",
+            Law::NextVersion => "next-version",
             Law::PoisonIsRefused => "poison-is-refused",
         }
     }
@@ -161,6 +182,9 @@ impl Law {
                 "an unknown field survives or is refused, and never widens rights by going"
             }
             Law::PreviousVersion => "what the previous schema version wrote is read",
+            Law::NextVersion => {
+                "what the next schema version writes is refused, or read with no wider rights"
+            }
             Law::PoisonIsRefused => "what nobody wrote never reads as an object",
         }
     }
@@ -191,9 +215,8 @@ pub fn assert_hold<C: Codec>(codec: &mut C) {
 ///
 /// When the codec gives no answer.
 pub fn judge<C: Codec>(codec: &mut C, effort: Effort) -> Result<Findings, C::Error> {
-    let kinds = codec.kinds();
-    let json = codec.writes_json();
-    let court = Court { codec: RefCell::new(codec), effort, json, findings: RefCell::default() };
+    let court = Court::new(codec, effort);
+    let kinds = court.kinds();
     for kind in &kinds {
         if !court.has_an_object(kind)? {
             continue;
@@ -209,32 +232,44 @@ pub fn judge<C: Codec>(codec: &mut C, effort: Effort) -> Result<Findings, C::Err
             court.apart(kind, reader, &known)?;
         }
     }
-    let mut findings = court.findings.into_inner();
-    findings.breaches.sort_by(|a, b| {
-        (a.law, a.size, &a.kind, &a.field).cmp(&(b.law, b.size, &b.kind, &b.field))
-    });
-    Ok(findings)
+    Ok(court.findings())
 }
 
 /// What went wrong with one object.
-struct Wrong {
-    law: Law,
+pub(super) struct Wrong {
+    pub(super) law: Law,
     /// The field that differs, where one is known to.
-    field: Option<String>,
-    symptom: String,
-    story: String,
-    written: Vec<u8>,
+    pub(super) field: Option<String>,
+    pub(super) symptom: String,
+    pub(super) story: String,
+    pub(super) written: Vec<u8>,
 }
 
 /// A codec under judgement.
-struct Court<'a, C> {
+pub(super) struct Court<'a, C> {
     codec: RefCell<&'a mut C>,
     effort: Effort,
     json: bool,
     findings: RefCell<Findings>,
 }
 
-impl<C: Codec> Court<'_, C> {
+impl<'a, C: Codec> Court<'a, C> {
+    pub(super) fn new(codec: &'a mut C, effort: Effort) -> Court<'a, C> {
+        let json = codec.writes_json();
+        Court { codec: RefCell::new(codec), effort, json, findings: RefCell::default() }
+    }
+
+    pub(super) fn kinds(&self) -> Vec<Kind> {
+        self.codec.borrow().kinds()
+    }
+
+    /// What was found, smallest first.
+    pub(super) fn findings(self) -> Findings {
+        let mut findings = self.findings.into_inner();
+        findings.sort();
+        findings
+    }
+
     /// Whether the smallest object of a kind can be made at all.
     fn has_an_object(&self, kind: &Kind) -> Result<bool, C::Error> {
         let why = match smallest(&kind.fields) {
@@ -627,7 +662,7 @@ impl<C: Codec> Court<'_, C> {
     }
 
     /// Looks for an input that goes wrong, and for the smallest that does so in the same way.
-    fn search<S: Strategy>(
+    pub(super) fn search<S: Strategy>(
         &self,
         name: &str,
         cases: u32,
@@ -703,22 +738,30 @@ impl<C: Codec> Court<'_, C> {
         })
     }
 
-    fn encode(&self, kind: &Kind, object: &Object) -> Result<Result<Encoded, String>, C::Error> {
+    pub(super) fn encode(
+        &self,
+        kind: &Kind,
+        object: &Object,
+    ) -> Result<Result<Encoded, String>, C::Error> {
         let mut codec = self.codec.borrow_mut();
         without_panic(|| codec.encode(&kind.name, object))
     }
 
-    fn decode(&self, kind: &Kind, payload: &[u8]) -> Result<Result<Decoded, String>, C::Error> {
+    pub(super) fn decode(
+        &self,
+        kind: &Kind,
+        payload: &[u8],
+    ) -> Result<Result<Decoded, String>, C::Error> {
         let mut codec = self.codec.borrow_mut();
         without_panic(|| codec.decode(&kind.name, payload))
     }
 
-    fn tried(&self, law: Law) {
+    pub(super) fn tried(&self, law: Law) {
         *self.findings.borrow_mut().tried.entry(law).or_default() += 1;
     }
 
     /// Keeps a breach, unless the same one is kept already.
-    fn record(&self, kind: &Kind, field: Option<&str>, wrong: &Wrong, object: &Object) {
+    pub(super) fn record(&self, kind: &Kind, field: Option<&str>, wrong: &Wrong, object: &Object) {
         let breach = Breach {
             law: wrong.law,
             kind: kind.name.clone(),
@@ -776,7 +819,10 @@ impl Wrong {
 }
 
 /// The first field in which two objects differ, as deep as can be named, and its two states.
-fn difference(held: &Object, read: &Object) -> Option<(String, Option<Value>, Option<Value>)> {
+pub(super) fn difference(
+    held: &Object,
+    read: &Object,
+) -> Option<(String, Option<Value>, Option<Value>)> {
     let names: BTreeSet<_> = held.keys().chain(read.keys()).collect();
     names.into_iter().find_map(|name| match (held.get(name), read.get(name)) {
         (Some(before), Some(after)) => difference_within(name, before, after),
@@ -867,7 +913,7 @@ fn panic_text(panic: &(dyn Any + Send)) -> String {
 }
 
 /// The first of a text, on one line.
-fn shown(text: &str) -> String {
+pub(super) fn shown(text: &str) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     match line.char_indices().nth(SHOWN) {
         Some((end, _)) => format!("{}… ({} bytes)", &line[..end], text.len()),
@@ -1119,8 +1165,8 @@ mod tests {
             if both { Err("models and tpm".to_owned()) } else { Ok(fields) }
         };
         assert_snapshot!(told(Small { read, ..Small::default() }), @r#"
-        reads-back: team: decode(encode({models: null, team_id: "a", tpm: null})) refuses: models and tpm
-          written: {"k":"team","d":{"models":null,"team_id":"a","tpm":null}}
+        reads-back: team: decode(encode({models: null, team_id: "", tpm: null})) refuses: models and tpm
+          written: {"k":"team","d":{"models":null,"team_id":"","tpm":null}}
         "#);
     }
 }

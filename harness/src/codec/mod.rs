@@ -35,6 +35,7 @@ pub mod schema;
 mod values;
 mod poison;
 pub mod laws;
+pub mod versions;
 mod typed;
 pub mod driver;
 

@@ -1,0 +1,233 @@
+//! Two versions of one codec, side by side on one cache, as during every rolling deploy.
+//!
+//! The newer one must read what the older one wrote, or each key is read from the database by every
+//! replica for as long as the deploy takes. The older one need not read what the newer one writes;
+//! but what it does read must keep every restriction, those that it has never heard of included.
+//! Fields that only one of the two knows are nobody's loss unless they narrow rights.
+
+use std::{cell::RefCell, collections::BTreeSet};
+
+use super::{
+    Codec, Decoded, Encoded,
+    declaration::{Kind, smallest},
+    laws::{Court, Effort, Findings, Law, PER_CLASS, Wrong, difference, shown},
+    value::{Object, Value, as_map},
+    values::{Place, lattice},
+};
+
+/// Has the newer codec read what the older one writes, and the other way round.
+///
+/// # Errors
+///
+/// When a codec gives no answer.
+pub fn judge<C: Codec>(older: &mut C, newer: &mut C, effort: Effort) -> Result<Findings, C::Error> {
+    let mut findings = one_way(older, newer, Law::PreviousVersion, effort)?;
+    findings.extend(one_way(newer, older, Law::NextVersion, effort)?);
+    Ok(findings)
+}
+
+/// Has one read what the other writes, for every kind that both have.
+fn one_way<C: Codec>(
+    writer: &mut C,
+    reader: &mut C,
+    law: Law,
+    effort: Effort,
+) -> Result<Findings, C::Error> {
+    let read_kinds = reader.kinds();
+    let (written, read) = (Court::new(writer, effort), Court::new(reader, effort));
+    for kind in written.kinds() {
+        let Some(read_kind) = read_kinds.iter().find(|it| it.name == kind.name) else { continue };
+        let way = Way { law, written: &written, read: &read, kind: &kind, read_kind };
+        way.judge(effort)?;
+    }
+    Ok(written.findings())
+}
+
+/// One kind, from its writer to its reader.
+struct Way<'a, 'b, C> {
+    law: Law,
+    written: &'a Court<'b, C>,
+    read: &'a Court<'b, C>,
+    kind: &'a Kind,
+    read_kind: &'a Kind,
+}
+
+impl<C: Codec> Way<'_, '_, C> {
+    /// Varies each field alone, and then all of them.
+    fn judge(&self, effort: Effort) -> Result<(), C::Error> {
+        let known = RefCell::new(BTreeSet::new());
+        let probe = |object: &Object| self.carried(object);
+        let Some(base) = smallest(&self.kind.fields) else { return Ok(()) };
+        if let Some(wrong) = self.carried(&base)? {
+            // What fails in the smallest object would be told again for every field.
+            self.written.record(self.kind, wrong.field.as_deref(), &wrong, &base);
+            return Ok(());
+        }
+        for place in Place::all(self.kind) {
+            for class in place.classes() {
+                let Some(objects) = place.objects(class) else { continue };
+                let name = format!("{} {} {} {class:?}", self.law.id(), self.kind.name, place.path);
+                let found =
+                    self.written.search(&name, PER_CLASS, &objects, &BTreeSet::new(), &probe)?;
+                if let Some((object, wrong)) = found {
+                    known.borrow_mut().insert((place.path.clone(), class));
+                    self.written.record(self.kind, Some(&place.path), &wrong, &object);
+                }
+            }
+        }
+        let Some(objects) = lattice(self.kind, &known.borrow()) else { return Ok(()) };
+        let name = format!("{} {} whole", self.law.id(), self.kind.name);
+        let found = self.written.search(&name, effort.cases, &objects, &BTreeSet::new(), &probe)?;
+        if let Some((object, wrong)) = found {
+            self.written.record(self.kind, wrong.field.as_deref(), &wrong, &object);
+        }
+        Ok(())
+    }
+
+    /// What is lost of an object on its way.
+    fn carried(&self, object: &Object) -> Result<Option<Wrong>, C::Error> {
+        let Ok(Encoded::Written { payload, held }) = self.written.encode(self.kind, object)? else {
+            return Ok(None);
+        };
+        // What its own writer does not give back is told by the other laws.
+        let held = match self.written.decode(self.kind, &payload)? {
+            Ok(Decoded::Object(own)) if difference(&held, &own).is_none() => held,
+            Ok(_) | Err(_) => return Ok(None),
+        };
+        self.written.tried(self.law);
+        let given = as_map(object);
+        let wrong = |field, symptom: &str, story| {
+            let symptom = symptom.to_owned();
+            Some(Wrong { law: self.law, field, symptom, story, written: payload.clone() })
+        };
+        let (writer, reader) = match self.law {
+            Law::NextVersion => ("this", "the previous"),
+            _ => ("the previous", "this"),
+        };
+        let how = |what: &str| {
+            format!("{reader} version's decode({writer} version's encode({given})) {what}")
+        };
+        Ok(match self.read.decode(self.read_kind, &payload)? {
+            Ok(Decoded::Refused(_) | Decoded::Miss) if self.law == Law::NextVersion => None,
+            Ok(Decoded::Miss) => wrong(None, "of another version is never read", how("is a miss")),
+            Ok(Decoded::Refused(why)) => wrong(
+                None,
+                "of another version is never read",
+                how(&format!("refuses: {}", shown(&why))),
+            ),
+            Err(panic) => {
+                wrong(None, "of another version panics", how(&format!("panics: {panic}")))
+            }
+            Ok(Decoded::Object(read)) => {
+                if let Some(lost) = self.lost(&held) {
+                    let what = format!("gives an object without {lost}, which narrows rights");
+                    return Ok(wrong(Some(lost), "that narrows rights is lost", how(&what)));
+                }
+                let both = |it: &Object, kind: &Kind| self.known_to_both(&kind.understood(it));
+                let changed = difference(&both(&held, self.kind), &both(&read, self.read_kind));
+                changed.and_then(|(field, _, after)| {
+                    let after = after.map_or("nothing".to_owned(), |value| value.to_string());
+                    let what = format!("gives {field}: {after}");
+                    wrong(Some(field), "changes between versions", how(&what))
+                })
+            }
+        })
+    }
+
+    /// A restriction that is in force and that the reader has never heard of.
+    fn lost(&self, held: &Object) -> Option<String> {
+        let names = self.read_kind.names();
+        let unheard = self.kind.fields.iter().find(|field| {
+            let value = held.get(&field.name).unwrap_or(&Value::Null);
+            let nothing = matches!(value, Value::Null | Value::Bool(false));
+            let in_force = !nothing && Some(value) != field.default.as_ref();
+            field.narrows_rights && in_force && !names.contains(field.name.as_str())
+        });
+        unheard.map(|field| field.name.clone())
+    }
+
+    fn known_to_both(&self, object: &Object) -> Object {
+        let (these, those) = (self.kind.names(), self.read_kind.names());
+        let both = |name: &String| these.contains(name.as_str()) && those.contains(name.as_str());
+        object.iter().filter(|(name, _)| both(name)).map(|(k, v)| (k.clone(), v.clone())).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use super::*;
+    use crate::codec::{Field, Shape, Typed, UnknownFields};
+
+    #[derive(serde::Serialize, serde::Deserialize)]
+    struct Older {
+        id: String,
+        tpm: Option<i64>,
+    }
+
+    #[derive(serde::Serialize, serde::Deserialize)]
+    struct Newer {
+        id: String,
+        tpm: Option<i64>,
+        blocked: Option<bool>,
+    }
+
+    fn older() -> Typed {
+        codec::<Older>([])
+    }
+
+    fn newer() -> Typed {
+        codec::<Newer>([Field::optional("blocked", Shape::Bool).narrowing()])
+    }
+
+    fn codec<T: serde::Serialize + serde::de::DeserializeOwned + 'static>(
+        more: impl IntoIterator<Item = Field>,
+    ) -> Typed {
+        let fields = [Field::required("id", Shape::Text), Field::optional("tpm", Shape::INT64)];
+        let mut kind = Kind::new("team", fields.into_iter().chain(more));
+        kind.unknown = UnknownFields::Ignored;
+        Typed::new().with(
+            kind,
+            |it: &T| serde_json::to_vec(it).map_err(|error| error.to_string()),
+            |entry| serde_json::from_slice(entry).map_err(|error| error.to_string()),
+        )
+    }
+
+    fn told(mut older: Typed, mut newer: Typed) -> String {
+        let found = judge(&mut older, &mut newer, Effort { seed: 7, cases: 16 }).unwrap();
+        let told = found.breaches.iter().map(|it| format!("{}: {it}", it.law.id()));
+        told.collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn a_version_gets_on_with_itself() {
+        assert_eq!(told(newer(), newer()), "");
+    }
+
+    #[test]
+    fn a_restriction_that_the_older_version_drops_is_told() {
+        assert_snapshot!(told(older(), newer()), @r#"
+        next-version: team: the previous version's decode(this version's encode({blocked: true, id: "a"})) gives an object without blocked, which narrows rights
+          written: {"id":"a","tpm":null,"blocked":true}
+        "#);
+    }
+
+    #[test]
+    fn what_the_newer_version_cannot_read_is_told() {
+        let strict = Typed::new().with(
+            older().kinds().remove(0),
+            |it: &Newer| serde_json::to_vec(it).map_err(|error| error.to_string()),
+            |entry| {
+                let json: serde_json::Value =
+                    serde_json::from_slice(entry).map_err(|error| error.to_string())?;
+                json.get("blocked").ok_or("blocked is missing")?;
+                serde_json::from_value::<Newer>(json).map_err(|error| error.to_string())
+            },
+        );
+        assert_snapshot!(told(older(), strict), @r#"
+        previous-version: team: this version's decode(the previous version's encode({id: "a"})) refuses: blocked is missing
+          written: {"id":"a","tpm":null}
+        "#);
+    }
+}
