@@ -9,6 +9,7 @@ pub mod defects;
 pub mod entries;
 pub mod logging;
 pub mod serve;
+pub mod specimen;
 
 mod app;
 mod access;
