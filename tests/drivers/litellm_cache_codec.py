@@ -21,7 +21,7 @@ KINDS = """UserAPIKeyAuth LiteLLM_TeamTableCachedObj LiteLLM_UserTable LiteLLM_T
 LiteLLM_OrganizationTable LiteLLM_BudgetTable LiteLLM_ProjectTableCachedObj LiteLLM_ObjectPermissionTable
 LiteLLM_AccessGroupTable LiteLLM_TagTable LiteLLM_ManagedVectorStoresTable""".split()
 NARROWING = """blocked team_blocked models team_models allowed_routes allowed_models max_budget soft_budget
-team_max_budget user_max_budget tpm_limit rpm_limit max_parallel_requests expires mcp_servers""".split()
+team_max_budget user_max_budget tpm_limit rpm_limit tpd_limit max_parallel_requests expires mcp_servers""".split()
 
 arguments = argparse.ArgumentParser()
 arguments.add_argument("--remedy", choices=["optional-user-id", "keep-none", "keep-none-user-only"])

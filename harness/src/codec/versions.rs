@@ -9,9 +9,9 @@ use std::{cell::RefCell, collections::BTreeSet};
 
 use super::{
     Codec, Decoded, Encoded,
-    declaration::{Kind, smallest},
+    declaration::{Field, Kind, Shape, smallest},
     laws::{Court, Effort, Findings, Law, PER_CLASS, Wrong, difference, shown},
-    value::{Object, Value, as_map},
+    value::{Object, Value, as_map, as_object},
     values::{Place, lattice},
 };
 
@@ -123,7 +123,10 @@ impl<C: Codec> Way<'_, '_, C> {
                     let what = format!("gives an object without {lost}, which narrows rights");
                     return Ok(wrong(Some(lost), "that narrows rights is lost", how(&what)));
                 }
-                let both = |it: &Object, kind: &Kind| self.known_to_both(&kind.understood(it));
+                let both = |it: &Object, kind: &Kind| {
+                    let understood = kind.understood(it);
+                    known_to_both(&understood, &self.kind.fields, &self.read_kind.fields)
+                };
                 let changed = difference(&both(&held, self.kind), &both(&read, self.read_kind));
                 changed.and_then(|(field, _, after)| {
                     let after = after.map_or("nothing".to_owned(), |value| value.to_string());
@@ -145,11 +148,51 @@ impl<C: Codec> Way<'_, '_, C> {
         });
         unheard.map(|field| field.name.clone())
     }
+}
 
-    fn known_to_both(&self, object: &Object) -> Object {
-        let (these, those) = (self.kind.names(), self.read_kind.names());
-        let both = |name: &String| these.contains(name.as_str()) && those.contains(name.as_str());
-        object.iter().filter(|(name, _)| both(name)).map(|(k, v)| (k.clone(), v.clone())).collect()
+/// The fields of an object that both versions know, as deep as they declare it.
+fn known_to_both(object: &Object, these: &[Field], those: &[Field]) -> Object {
+    let both = object.iter().filter_map(|(name, value)| {
+        let this = these.iter().find(|field| field.name == *name)?;
+        let that = those.iter().find(|field| field.name == *name)?;
+        Some((name.clone(), value_known_to_both(value, &this.shape, &that.shape)))
+    });
+    both.collect()
+}
+
+fn value_known_to_both(value: &Value, this: &Shape, that: &Shape) -> Value {
+    match value {
+        Value::Map(_) => {
+            let (these, those) = (fields_of(this), fields_of(that));
+            // A map without declared fields is one value, and so is what one of them takes for such.
+            let object = as_object(value.clone()).ok();
+            let object = object.filter(|_| !these.is_empty() && !those.is_empty());
+            object.map_or_else(|| value.clone(), |it| as_map(&known_to_both(&it, &these, &those)))
+        }
+        Value::List(items) => match (items_of(this), items_of(that)) {
+            (Some(this), Some(that)) => {
+                Value::List(items.iter().map(|it| value_known_to_both(it, this, that)).collect())
+            }
+            _ => value.clone(),
+        },
+        plain => plain.clone(),
+    }
+}
+
+/// The fields that an object of this shape may have.
+fn fields_of(shape: &Shape) -> Vec<Field> {
+    match shape {
+        Shape::Object(fields) => fields.clone(),
+        Shape::OneOf(shapes) => shapes.iter().flat_map(fields_of).collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn items_of(shape: &Shape) -> Option<&Shape> {
+    match shape {
+        Shape::List(items) => Some(items),
+        Shape::OneOf(shapes) => shapes.iter().find_map(items_of),
+        _ => None,
     }
 }
 
@@ -158,7 +201,7 @@ mod tests {
     use insta::assert_snapshot;
 
     use super::*;
-    use crate::codec::{Field, Shape, Typed, UnknownFields};
+    use crate::codec::{Typed, UnknownFields};
 
     #[derive(serde::Serialize, serde::Deserialize)]
     struct Older {
@@ -203,6 +246,22 @@ mod tests {
     #[test]
     fn a_version_gets_on_with_itself() {
         assert_eq!(told(newer(), newer()), "");
+    }
+
+    #[test]
+    fn a_field_that_one_version_does_not_know_is_no_difference_at_any_depth() {
+        let map = |names: &[&str]| {
+            as_map(&names.iter().map(|name| ((*name).to_owned(), Value::Int(1))).collect())
+        };
+        let shape = |names: &[&str]| {
+            let fields = names.iter().map(|name| Field::required(name, Shape::INT64));
+            Shape::List(Box::new(Shape::Object(fields.collect())))
+        };
+        let newer = Value::List(vec![map(&["a", "b"])]);
+        let seen = value_known_to_both(&newer, &shape(&["a", "b"]), &shape(&["a"]));
+        assert_eq!(seen, Value::List(vec![map(&["a"])]));
+        let plain = Shape::List(Box::new(Shape::json_object()));
+        assert_eq!(value_known_to_both(&newer, &shape(&["a"]), &plain), newer);
     }
 
     #[test]
