@@ -7,7 +7,7 @@ use std::{
     process::Command,
 };
 
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
 use serde_json::Value;
 use tests::binaries::Flavour;
 use wiremock::{Mock, MockServer, ResponseTemplate, matchers::any};
@@ -50,12 +50,17 @@ async fn a_word_that_nothing_is_called_is_told_with_the_nearest() {
         ("check --target {}/none/target.toml", ["none/target.toml", "No such file"]),
         ("check --target reference --profile {}/none.toml", ["none.toml", "No such file"]),
         ("replay {}/none", ["none/run.json", "No such file"]),
+        (
+            "replay {}/none --only obs.healthy-silense",
+            ["`obs.healthy-silense`", "did you mean `obs.healthy-silence`?"],
+        ),
     ] {
         let out =
             format!("{args}{}", if args.starts_with("check") { " --out {}/runs" } else { "" });
         gauntlet.run(&out).await.says(2, &words);
     }
-    assert!(!gauntlet.path("runs").exists(), "a run was begun");
+    let begun = gauntlet.path("runs");
+    assert!(!begun.exists() || runs(&begun).is_empty(), "a run was begun");
 }
 
 #[tokio::test]
@@ -140,6 +145,19 @@ async fn a_disk_that_fills_up_on_the_way_ends_the_run() {
     assert!(limited.unwrap().success());
     let ended = check.ended().await;
     ended.says(5, &["writing", "/cases/", ".json", "failed", "free space", "--out"]);
+}
+
+#[tokio::test]
+async fn a_replica_that_dies_on_the_way_is_told_with_what_was_seen_until_then() {
+    let gauntlet = Gauntlet::new(Flavour::Released);
+    let check = "check --target reference --only codec --cases 20 --seed 4 --out {}/runs --json";
+    let mut check = gauntlet.command(check).start();
+    check.says("codec.key-spaces-disjoint: 20 cases").await;
+    kill(check.process("replica-1.config"), Signal::SIGKILL).unwrap();
+    let ended = check.ended().await;
+    ended.says(5, &["replica 1 of the target ended by itself", "SIGKILL"]);
+    assert_eq!(ended.report()["exit"]["status"], 5);
+    assert_eq!(ended.report()["checks"].as_array().unwrap().len(), harness::checks::ALL.len());
 }
 
 #[tokio::test]

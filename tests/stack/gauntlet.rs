@@ -157,6 +157,15 @@ impl Running {
         self.leader
     }
 
+    /// The process that it started with this in its command line.
+    pub(crate) fn process(&self, with: &str) -> Pid {
+        let all = session(self.leader);
+        let lines = all.iter().filter(|line| line.contains(with));
+        let ids: Vec<_> = lines.filter_map(|line| line.split(' ').next()?.parse().ok()).collect();
+        assert_eq!(ids.len(), 1, "{all:#?}");
+        Pid::from_raw(ids[0])
+    }
+
     /// Waits for its end, and for the end of everything it started.
     pub(crate) async fn ended(mut self) -> Ended {
         let status = timeout(PATIENCE, self.child.wait()).await;

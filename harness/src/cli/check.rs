@@ -206,10 +206,8 @@ impl CheckArgs {
         if let Some(error) = progress.failed.take() {
             return Err(error.into());
         }
-        if let Some((replica, how)) = reached.ended() {
-            return Err(CliError::Ended { replica, how });
-        }
-        skip_the_rest(&mut conclusions, stopped);
+        let ended = reached.ended();
+        skip_the_rest(&mut conclusions, stopped || ended.is_some());
         doubt_what_was_not_seen(&mut conclusions, reached.lost() - lost_before);
         for result in conclusions.iter().filter_map(ran) {
             if let Some(shrunk) = &result.shrunk {
@@ -220,6 +218,9 @@ impl CheckArgs {
         if stopped {
             // What was not driven is missing evidence, and that is never a pass.
             status = status.graver(ExitStatus::Inconclusive);
+        }
+        if ended.is_some() {
+            status = status.graver(ExitStatus::Setup);
         }
         let named = folder.path().display().to_string();
         let report = report(&Material {
@@ -237,7 +238,11 @@ impl CheckArgs {
         folder.keep_report(&report)?;
         let format = self.format(around);
         reports::render(&report, format, around.out).map_err(std::io::Error::other)?;
-        Ok(OneSeed { status, stopped })
+        match ended {
+            // What was seen until then is told all the same: it may say why.
+            Some((replica, how)) => Err(CliError::Ended { replica, how }),
+            None => Ok(OneSeed { status, stopped }),
+        }
     }
 
     fn format(&self, around: &Surroundings<'_>) -> Format {
@@ -252,7 +257,7 @@ impl CheckArgs {
     async fn every_check(
         &self,
         profile: &Profile,
-        reached: &Reached,
+        reached: &mut Reached,
         settings: Settings,
         progress: &mut Progress<'_>,
         conclusions: &mut Vec<Conclusion>,
@@ -275,7 +280,7 @@ impl CheckArgs {
                 Conclusion::Ran(Box::new(result.map_err(CliError::Ours)?))
             };
             conclusions.push(conclusion);
-            if progress.failed.is_some() {
+            if progress.failed.is_some() || reached.ended().is_some() {
                 return Ok(());
             }
         }

@@ -46,6 +46,9 @@ impl ReplayArgs {
     ///
     /// When the run cannot be read, or the target cannot be set up.
     pub async fn run(&self, around: &mut Surroundings<'_>) -> Result<ExitStatus, CliError> {
+        if let Some(only) = &self.only {
+            known(only)?;
+        }
         let (folder, facts) = RunFolder::open(&self.run)?;
         let wanted = |case: &StoredCase| self.only.as_ref().is_none_or(|only| case.check == *only);
         writeln!(around.out, "run {} of seed {} against {}", facts.id, facts.seed, facts.target)?;
@@ -100,6 +103,17 @@ impl ReplayArgs {
 /// The plan that the arms of a case were made from: that of the first.
 fn planned(case: &StoredCase) -> Option<Plan> {
     case.histories.first().map(|history| history.plan.clone())
+}
+
+/// Confirms that a check is called so.
+fn known(only: &str) -> Result<(), CliError> {
+    let ids = || checks::ALL.iter().map(|check| check.id);
+    if ids().any(|id| id == only) {
+        return Ok(());
+    }
+    let hint = scenarios::nearest::nearest(only, ids())
+        .map_or_else(String::new, |nearest| format!("; did you mean `{nearest}`?"));
+    Err(CliError::Usage(format!("there is no check `{only}`{hint}")))
 }
 
 fn named(case: &StoredCase) -> Result<&'static Check, CliError> {

@@ -20,6 +20,9 @@ use wire::{ChatRequest, Completion, Delta};
 /// How long a caller waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// How long a replica may take to accept a connection. An address that leads nowhere is soon told.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
+
 /// The longest part of an error message that is kept, in characters.
 const LONGEST_MESSAGE: usize = 300;
 
@@ -54,7 +57,11 @@ impl Client {
         admin_key: String,
         adapter: &'static dyn Adapter,
     ) -> reqwest::Result<Client> {
-        let http = reqwest::Client::builder().timeout(PATIENCE).no_proxy().build()?;
+        let http = reqwest::Client::builder()
+            .timeout(PATIENCE)
+            .connect_timeout(CONNECT_PATIENCE)
+            .no_proxy()
+            .build()?;
         Ok(Client { http, bases, admin_key, adapter })
     }
 

@@ -78,6 +78,12 @@ pub async fn probe(
     if lacks_admin_key(&description.reach) {
         return Ok(Capability::ALL.map(missing).into());
     }
+    // Two calls tell a gateway from everything else, before a plan is spent on it.
+    let team = [
+        Admin::CreateTeam { team: Id(0), terms: Terms::UNSAID },
+        Admin::DeleteTeam { team: Id(0) },
+    ];
+    usable(driver, Plan::new(vec![IdShape::Plain], team.map(at_first).into())).await?;
     let replicas = driver.manifest.replicas;
     let mut steps = vec![
         at_first(Admin::CreateTeam { team: Id(0), terms: Terms::UNSAID }),
@@ -98,16 +104,21 @@ pub async fn probe(
         Admin::DeleteUser { user: Id(1) },
     ];
     steps.extend(clean_up.map(at_first));
-    let plan = Plan::new(vec![IdShape::Plain; 2], steps);
-    let history = driver.drive(&Arm { name: "probe", plan }, true).await;
-    for seen in history.calls() {
-        unusable(driver, &history.plan, &seen).map_or(Ok(()), Err)?;
-    }
+    let history = usable(driver, Plan::new(vec![IdShape::Plain; 2], steps)).await?;
     Ok(Capability::ALL.map(|capability| confirm(driver, capability, &history)).into())
 }
 
 fn lacks_admin_key(reach: &Reach) -> bool {
     matches!(reach, Reach::Attached(attached) if attached.admin_key.is_none())
+}
+
+/// The history of a plan whose every call was answered.
+async fn usable(driver: &Arc<Driver>, plan: Plan) -> Result<History, ProbeError> {
+    let history = driver.drive(&Arm { name: "probe", plan }, true).await;
+    for seen in history.calls() {
+        unusable(driver, &history.plan, &seen).map_or(Ok(()), Err)?;
+    }
+    Ok(history)
 }
 
 fn unusable(driver: &Driver, plan: &Plan, seen: &Seen<'_>) -> Option<ProbeError> {
