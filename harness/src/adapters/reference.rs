@@ -110,6 +110,10 @@ impl Adapter for Reference {
         if !statement.eq_ignore_ascii_case("select") {
             return Vec::new();
         }
+        // What was spent is read for budgets, and is no part of who somebody is.
+        if sql.contains("spend_pico") {
+            return Vec::new();
+        }
         // One table per statement, named after FROM.
         let mut words =
             sql.split_whitespace().skip_while(|word| !word.eq_ignore_ascii_case("from"));
@@ -214,6 +218,13 @@ mod tests {
         assert_eq!(refusal(401, "auth_error", "Invalid API key"), Refusal::Unauthenticated);
         assert_eq!(refusal(403, "key_model_access_denied", ""), Refusal::ModelDenied);
         assert_eq!(refusal(500, "internal_server_error", ""), Refusal::Fault);
+    }
+
+    #[test]
+    fn reading_what_was_spent_is_no_identity_read() {
+        let reads = |sql| Reference.identity_reads(sql, &[]);
+        assert_eq!(reads("SELECT team_id, models FROM teams WHERE team_id = $1"), [Kind::Team]);
+        assert_eq!(reads("SELECT spend_pico FROM teams WHERE team_id = $1"), []);
     }
 
     #[test]
