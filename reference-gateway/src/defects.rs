@@ -50,6 +50,12 @@ pub const ALL: &[PlantedDefect] = &[
                   under a name made from nothing.",
     },
     PlantedDefect {
+        name: "codec-key-mismatch",
+        caught_by: "codec.key-canonical",
+        summary: "Teams are written to Redis under their bare id, and looked for and deleted under \
+                  another name.",
+    },
+    PlantedDefect {
         name: "log-miss-as-error",
         caught_by: "obs.healthy-silence",
         summary: "Every cache miss is logged at ERROR.",
@@ -147,6 +153,11 @@ impl Defects {
     /// Is the team or user that a key does not have looked up all the same?
     pub(crate) fn asks_for_missing_owners(self) -> bool {
         self.has("codec-none-key")
+    }
+
+    /// Are teams written to Redis under another name than they are looked for?
+    pub(crate) fn writes_teams_elsewhere(self) -> bool {
+        self.has("codec-key-mismatch")
     }
 
     /// Is a cache miss reported at ERROR?

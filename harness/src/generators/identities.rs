@@ -53,6 +53,17 @@ impl Identities {
         teams.chain(users).chain(members).chain(keys).map(at_first).collect()
     }
 
+    /// The same, with every user a member of each team that shares a key with it: a gateway looks for
+    /// the membership of such a key, and one that is not there cannot be cached like one that is.
+    pub fn with_every_member(mut self) -> Identities {
+        for key in &self.keys {
+            if let (Some(team), Some(user)) = (key.team.set(), key.user.set()) {
+                self.members.entry((*team, *user)).or_insert(Field::Absent);
+            }
+        }
+        self
+    }
+
     /// Whether a user and a team that are both in use have one id.
     pub fn coincide(&self) -> bool {
         self.users.keys().any(|id| self.teams.contains_key(id))

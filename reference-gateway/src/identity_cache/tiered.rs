@@ -306,6 +306,14 @@ impl Tiers {
             Some(identity) => codec::encode(Some(&*identity), self.defects),
             None => codec::encode(None::<&T>, self.defects),
         };
+        let elsewhere;
+        let names = if self.defects.writes_teams_elsewhere() {
+            let entry = names.entry.replace("rg:team:", "rg:");
+            elsewhere = Names { entry, ..names.clone() };
+            &elsewhere
+        } else {
+            names
+        };
         let fill =
             Fill { names, generation: &claim.generation, payload: &payload, lifetime, token };
         redis.fill(&fill).await.unwrap_or(true)

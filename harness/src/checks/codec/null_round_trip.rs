@@ -14,13 +14,10 @@ use proptest::prelude::*;
 use crate::{
     capability::Capability,
     check::{Check, Level, one_arm},
-    generators::{
-        identities::{Identities, identities},
-        requests,
-    },
+    generators::{identities::identities, requests},
     history::{Event, History, Level as LogLevel, Manifest, Seen},
     model::cache,
-    op::{Admin, Field, Kind, Op, Outcome, Replica},
+    op::{Admin, Kind, Op, Outcome, Replica},
     plan::{Plan, tell},
     verdict::{Proof, Verdict, Violation, proof},
 };
@@ -57,7 +54,7 @@ fn plan(manifest: &Manifest) -> BoxedStrategy<Plan> {
     let replicas = manifest.replicas;
     identities(1)
         .prop_map(move |drawn| {
-            let drawn = with_members(drawn);
+            let drawn = drawn.with_every_member();
             let mut steps = drawn.creation();
             steps.extend(requests::rounds(drawn.key_places(), 1, 1));
             // Not for shrinking: reads that a cache should have saved show only over many requests.
@@ -66,17 +63,6 @@ fn plan(manifest: &Manifest) -> BoxedStrategy<Plan> {
             Plan::new(drawn.ids, steps)
         })
         .boxed()
-}
-
-/// Makes every user who shares a key with a team its member: a membership that is not there cannot be
-/// cached either way.
-fn with_members(mut drawn: Identities) -> Identities {
-    for key in &drawn.keys {
-        if let (Some(team), Some(user)) = (key.team.set(), key.user.set()) {
-            drawn.members.entry((*team, *user)).or_insert(Field::Absent);
-        }
-    }
-    drawn
 }
 
 fn judge(histories: &[History]) -> Verdict {
@@ -199,7 +185,7 @@ mod tests {
     use super::*;
     use crate::{
         history::hand::Hand,
-        op::{Key, KeyFields, Refusal},
+        op::{Field, Key, KeyFields, Refusal},
     };
 
     /// A key that names no user, read once and used on both replicas. A lifetime is one second.
