@@ -52,6 +52,7 @@ fn the_golden_plan_uses_every_word() {
         &words! {
             Wait::StalenessAnd { .. } => "staleness_and",
             Wait::Milliseconds(_) => "milliseconds",
+            Wait::Lifetimes(_) => "lifetimes",
         },
     );
     uses(

@@ -133,12 +133,15 @@ pub enum Wait {
     },
     /// This many milliseconds.
     Milliseconds(u32),
+    /// This many lifetimes of a cached identity.
+    Lifetimes(u32),
 }
 
 impl Wait {
-    /// How long that is on a target with this staleness bound.
-    pub fn length(self, staleness: Duration) -> Duration {
+    /// How long that is on a target with this lifetime and this staleness bound.
+    pub fn length(self, lifetime: Duration, staleness: Duration) -> Duration {
         match self {
+            Wait::Lifetimes(number) => lifetime.saturating_mul(number),
             Wait::StalenessAnd { more_ms } => staleness + Duration::from_millis(more_ms.into()),
             Wait::Milliseconds(ms) => Duration::from_millis(ms.into()),
         }
@@ -193,6 +196,8 @@ fn tell_step(plan: &Plan, step: &Step) -> String {
             format!("wait the staleness bound and {more_ms} ms")
         }
         Step::Wait(Wait::Milliseconds(ms)) => format!("wait {ms} ms"),
+        Step::Wait(Wait::Lifetimes(1)) => "wait a lifetime".to_owned(),
+        Step::Wait(Wait::Lifetimes(number)) => format!("wait {number} lifetimes"),
     }
 }
 

@@ -56,6 +56,18 @@ pub const ALL: &[PlantedDefect] = &[
                   another name.",
     },
     PlantedDefect {
+        name: "cache-bypass-team",
+        caught_by: "auth-cache.db-call-bound",
+        summary: "Teams are never found in a cache, so every request of a team's key reads its \
+                  team from Postgres.",
+    },
+    PlantedDefect {
+        name: "cache-sliding-ttl",
+        caught_by: "auth-cache.db-call-bound",
+        summary: "Each hit gives a cached identity a whole new lifetime, so a busy one is never \
+                  read again.",
+    },
+    PlantedDefect {
         name: "log-miss-as-error",
         caught_by: "obs.healthy-silence",
         summary: "Every cache miss is logged at ERROR.",
@@ -158,6 +170,16 @@ impl Defects {
     /// Are teams written to Redis under another name than they are looked for?
     pub(crate) fn writes_teams_elsewhere(self) -> bool {
         self.has("codec-key-mismatch")
+    }
+
+    /// Is a team read from Postgres by every request?
+    pub(crate) fn bypasses_cache_for_teams(self) -> bool {
+        self.has("cache-bypass-team")
+    }
+
+    /// Does a hit extend the life of what it found?
+    pub(crate) fn extends_life_on_hit(self) -> bool {
+        self.has("cache-sliding-ttl")
     }
 
     /// Is a cache miss reported at ERROR?

@@ -14,6 +14,7 @@ use crate::check::Check;
 pub static ALL: &[&Check] = &[
     // registry: begin
     &auth_cache::accepted_state_usable::CHECK,
+    &auth_cache::db_call_bound::CHECK,
     &codec::key_canonical::CHECK,
     &codec::key_spaces_disjoint::CHECK,
     &codec::no_null_key::CHECK,

@@ -177,7 +177,10 @@ impl Driving<'_> {
             Step::Together(calls) => self.together(number, calls).await,
             Step::StartTraffic { calls, pause_ms } => self.start_traffic(number, calls, *pause_ms),
             Step::StopTraffic => self.stop_traffic().await,
-            Step::Wait(wait) => let_pass(wait.length(self.driver.manifest.staleness())).await,
+            Step::Wait(wait) => {
+                let manifest = &self.driver.manifest;
+                let_pass(wait.length(manifest.auth_cache_ttl(), manifest.staleness())).await;
+            }
         }
     }
 
