@@ -200,6 +200,16 @@ async fn an_end_while_the_target_starts_leaves_nothing_either() {
     }
 }
 
+#[tokio::test]
+async fn nothing_outlives_a_command_that_is_killed() {
+    let gauntlet = Gauntlet::new(Flavour::Released);
+    let mut up = gauntlet.command("up --target reference").start();
+    up.writes("ready; Ctrl-C stops it").await;
+    up.signal(Signal::SIGKILL);
+    let ended = up.ended().await;
+    assert_eq!(ended.signal(), Some(Signal::SIGKILL as i32));
+}
+
 /// Describes a gateway that runs already.
 fn attached(gauntlet: &Gauntlet, base: &str, admin_key: &str) {
     gauntlet.file(

@@ -5,6 +5,7 @@
 
 use std::{
     fs,
+    os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
     time::Duration,
@@ -25,7 +26,7 @@ use tokio::{
 };
 
 /// How long a command may take before it counts as stuck.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// How long what a command started may outlive it: its watchdogs wait two seconds at most.
 const AFTERMATH: Duration = Duration::from_secs(10);
@@ -217,6 +218,11 @@ impl Ended {
         assert!(!self.err.contains("panicked"), "{}", self.err);
         let status = self.status.code();
         status.unwrap_or_else(|| panic!("it was killed: {}\n{}", self.status, self.err))
+    }
+
+    /// The signal that ended it, if one did.
+    pub(crate) fn signal(&self) -> Option<i32> {
+        self.status.signal()
     }
 
     /// Asserts its exit status and the words that must be in what it said on the way.

@@ -27,8 +27,8 @@ use crate::{
     op::Replica,
     target::{
         Attached, Binary, Bounds, Database, LaunchError, Launched, LogSink, Managed, MissingBinary,
-        Reach, ReplicaRequest, Secret, StoreError, StoreRequest, Stores, TargetDescription,
-        binaries::start_mock_provider,
+        Reach, ReplicaRequest, Secret, StackFolder, StoreError, StoreRequest, Stores,
+        TargetDescription, binaries::start_mock_provider,
     },
     wire::{proxy::StoreProxy, record::StoreKind},
 };
@@ -140,7 +140,7 @@ struct Parts {
     database: Vec<Database>,
     stores: Option<Stores>,
     collector: Option<JoinHandle<()>>,
-    folder: Option<tempfile::TempDir>,
+    folder: Option<StackFolder>,
 }
 
 /// Where observers put what they see.
@@ -297,9 +297,7 @@ impl Reaching<'_> {
         managed: &Managed,
         parts: &mut Parts,
     ) -> Result<(Client, MadeOf, (u8, u8)), ReachError> {
-        let folder = tempfile::Builder::new()
-            .prefix("gauntlet-stack-")
-            .tempdir()
+        let folder = StackFolder::make()
             .map_err(|source| ReachError::System { doing: "make a folder", source })?;
         let path = folder.path().to_owned();
         parts.folder = Some(folder);
