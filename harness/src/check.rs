@@ -54,3 +54,18 @@ pub struct Check {
 pub fn one_arm(plan: &Plan) -> Vec<Arm> {
     vec![Arm { name: "as planned", plan: plan.clone() }]
 }
+
+/// The history of a check with one arm.
+///
+/// # Errors
+///
+/// An inconclusive verdict where there is none, or where its evidence is not whole.
+pub fn whole(histories: &[History]) -> Result<&History, Verdict> {
+    let [history] = histories else {
+        return Err(Verdict::Inconclusive("there is no history".to_owned()));
+    };
+    match history.gap() {
+        Some(why) => Err(Verdict::Inconclusive(why)),
+        None => Ok(history),
+    }
+}

@@ -21,6 +21,9 @@ impl UpArgs {
     pub async fn run(&self, around: &mut Surroundings<'_>) -> Result<ExitStatus, CliError> {
         let mut reached = self.target.reach(around, Vec::new()).await?;
         describe(&reached, around.out)?;
+        if let Some(key) = &reached.made_of.admin_key {
+            writeln!(around.out, "admin key  {} (of this stack alone)", key.expose())?;
+        }
         writeln!(around.out, "ready; Ctrl-C stops it")?;
         around.out.flush()?;
         let mut look = tokio::time::interval(std::time::Duration::from_millis(500));

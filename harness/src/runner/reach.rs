@@ -116,6 +116,8 @@ pub struct MadeOf {
     pub upstream: Option<String>,
     /// The folder of its logs and configurations, while it runs.
     pub folder: Option<PathBuf>,
+    /// The admin key, where we started the target. No report has it.
+    pub admin_key: Option<Secret>,
 }
 
 /// One store of a target.
@@ -345,6 +347,7 @@ impl Reaching<'_> {
         made_of.replicas.clone_from(&bases);
         made_of.upstream = Some(upstream);
         made_of.folder = Some(path);
+        made_of.admin_key = Some(master_key.clone());
         let client = Client::new(bases, master_key.expose().to_owned(), self.adapter)
             .map_err(ReachError::Http)?;
         let topology = managed.topology;

@@ -14,7 +14,7 @@ use proptest::prelude::*;
 
 use crate::{
     capability::Capability,
-    check::{Check, Level, one_arm},
+    check::{Check, Level, one_arm, whole},
     generators::{
         admin,
         identities::{at_first, identities},
@@ -70,12 +70,10 @@ fn plan(manifest: &Manifest) -> BoxedStrategy<Plan> {
 }
 
 fn judge(histories: &[History]) -> Verdict {
-    let [history] = histories else {
-        return Verdict::Inconclusive("there is no history".to_owned());
+    let history = match whole(histories) {
+        Ok(history) => history,
+        Err(inconclusive) => return inconclusive,
     };
-    if let Some(why) = history.gap() {
-        return Verdict::Inconclusive(why);
-    }
     let timeline = Timeline::of(history);
     let mut decided = 0;
     let mut breaches: BTreeMap<String, Vec<Seen<'_>>> = BTreeMap::new();

@@ -17,7 +17,7 @@ use proptest::prelude::*;
 
 use crate::{
     capability::Capability,
-    check::{Check, Level, one_arm},
+    check::{Check, Level, one_arm, whole},
     clock::Micros,
     generators::{identities::identities, requests},
     history::{Event, History, Manifest, Seen},
@@ -85,12 +85,10 @@ fn plan(manifest: &Manifest) -> BoxedStrategy<Plan> {
 }
 
 fn judge(histories: &[History]) -> Verdict {
-    let [history] = histories else {
-        return Verdict::Inconclusive("there is no history".to_owned());
+    let history = match whole(histories) {
+        Ok(history) => history,
+        Err(inconclusive) => return inconclusive,
     };
-    if let Some(why) = history.gap() {
-        return Verdict::Inconclusive(why);
-    }
     let calls = history.calls();
     let prompts: Vec<_> = calls.iter().filter(|seen| seen.chat().is_some()).collect();
     let window = match window(history, &prompts) {

@@ -14,7 +14,7 @@ use proptest::prelude::*;
 
 use crate::{
     capability::Capability,
-    check::{Arm, Check, Level},
+    check::{Arm, Check, Level, whole},
     generators::{
         admin,
         identities::{at_first, identities},
@@ -65,12 +65,10 @@ fn arms(plan: &Plan) -> Vec<Arm> {
 }
 
 fn judge(histories: &[History]) -> Verdict {
-    let [history] = histories else {
-        return Verdict::Inconclusive("there is no history".to_owned());
+    let history = match whole(histories) {
+        Ok(history) => history,
+        Err(inconclusive) => return inconclusive,
     };
-    if let Some(why) = history.gap() {
-        return Verdict::Inconclusive(why);
-    }
     let used = used(history);
     if used.values().all(|uses| uses.written.is_empty()) {
         return Verdict::Inconclusive("no identity was written to Redis".to_owned());

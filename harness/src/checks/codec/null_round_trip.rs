@@ -13,7 +13,7 @@ use proptest::prelude::*;
 
 use crate::{
     capability::Capability,
-    check::{Check, Level, one_arm},
+    check::{Check, Level, one_arm, whole},
     generators::{identities::identities, requests},
     history::{Event, History, Level as LogLevel, Manifest, Seen},
     model::cache,
@@ -66,12 +66,10 @@ fn plan(manifest: &Manifest) -> BoxedStrategy<Plan> {
 }
 
 fn judge(histories: &[History]) -> Verdict {
-    let [history] = histories else {
-        return Verdict::Inconclusive("there is no history".to_owned());
+    let history = match whole(histories) {
+        Ok(history) => history,
+        Err(inconclusive) => return inconclusive,
     };
-    if let Some(why) = history.gap() {
-        return Verdict::Inconclusive(why);
-    }
     let calls = history.calls();
     let prompts: Vec<_> = calls.iter().filter(|seen| seen.chat().is_some()).collect();
     let Some(first) = prompts.first().filter(|seen| seen.answered()) else {

@@ -13,7 +13,7 @@ use proptest::prelude::*;
 
 use crate::{
     capability::Capability,
-    check::{Check, Level, one_arm},
+    check::{Check, Level, one_arm, whole},
     clock::Micros,
     generators::{identities::identities, requests},
     history::{CallId, Event, History, Manifest, Seen},
@@ -67,12 +67,10 @@ fn plan(manifest: &Manifest) -> BoxedStrategy<Plan> {
 }
 
 fn judge(histories: &[History]) -> Verdict {
-    let [history] = histories else {
-        return Verdict::Inconclusive("there is no history".to_owned());
+    let history = match whole(histories) {
+        Ok(history) => history,
+        Err(inconclusive) => return inconclusive,
     };
-    if let Some(why) = history.gap() {
-        return Verdict::Inconclusive(why);
-    }
     let calls = history.calls();
     let Some(revocation) = calls.iter().find(|seen| revokes(seen.call) && seen.answered()) else {
         return Verdict::Inconclusive("no revocation was acknowledged".to_owned());
