@@ -14,3 +14,5 @@ mod defects_are_caught;
 mod same_seed;
 #[cfg(test)]
 mod bad_input;
+#[cfg(test)]
+mod attached;
