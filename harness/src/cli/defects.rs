@@ -35,7 +35,8 @@ pub struct DefectsArgs {
     #[arg(long, default_value_t = 20, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     cases: u32,
 
-    /// How long one failing plan may be shrunk, as in `30s`; the profile says unless given.
+    /// How long one failing plan may be shrunk, as in `30s`, or `0s` for not at all; the profile
+    /// says unless given.
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     shrink_budget: Option<Duration>,
 
@@ -127,6 +128,7 @@ impl DefectsArgs {
         let reached = self.how.reach(around, "reference", args).await?;
         let began = reached.driver.clock.now();
         let profile = Profile::built_in("release")?;
+        let shrink_budget = self.shrink_budget.unwrap_or(profile.shrink_budget);
         let mut progress = Progress::new(around.err, around.err_is_terminal, self.quiet, None);
         let mut caught = 0;
         let mut lengths = Vec::new();
@@ -134,11 +136,11 @@ impl DefectsArgs {
             for more in 0..u64::from(self.seeds) {
                 let settings = Settings {
                     seed: FIRST_SEED + more,
-                    shrink_budget: self.shrink_budget.unwrap_or(profile.shrink_budget),
+                    shrink_budget,
                     side_by_side: profile.side_by_side.get().into(),
                     first_failure_is_enough: true,
                     // One smallest plan tells the story; the other seeds need only be caught.
-                    shrink: lengths.is_empty(),
+                    shrink: lengths.is_empty() && !shrink_budget.is_zero(),
                 };
                 progress.say(&format!("{}: seed {} of {}", defect.name, more + 1, self.seeds));
                 let result =
