@@ -3,6 +3,7 @@
 use std::{
     env,
     io::{self, IsTerminal, Write},
+    panic::{self, AssertUnwindSafe},
     process::ExitCode,
 };
 
@@ -42,10 +43,13 @@ fn main() -> ExitCode {
         search_path: env::var_os("PATH"),
         variable: &variable,
     };
-    let ended = runtime.block_on(cli.run(&mut surroundings));
+    // A panic is a defect of ours; its own text has been printed by then.
+    let ended =
+        panic::catch_unwind(AssertUnwindSafe(|| runtime.block_on(cli.run(&mut surroundings))));
     match ended {
-        Ok(status) => ExitCode::from(status as u8),
-        Err(error) => fail(&mut err, &error.told(), error.status()),
+        Ok(Ok(status)) => ExitCode::from(status as u8),
+        Ok(Err(error)) => fail(&mut err, &error.told(), error.status()),
+        Err(_) => ExitCode::from(ExitStatus::HarnessFault as u8),
     }
 }
 

@@ -234,9 +234,12 @@ impl Config {
         environment: &BTreeMap<String, String>,
     ) -> Result<Self, ConfigError> {
         let resolved = resolve_environment(path, text, environment)?;
-        let config: Self = serde_saphyr::from_str(&resolved).map_err(|error| {
-            ConfigError::Invalid { path: path.to_owned(), message: error.to_string() }
-        })?;
+        // A snippet of the text around a mistake could show a secret.
+        let options = serde_saphyr::options! { with_snippet: false };
+        let config: Self =
+            serde_saphyr::from_str_with_options(&resolved, options).map_err(|error| {
+                ConfigError::Invalid { path: path.to_owned(), message: error.to_string() }
+            })?;
         config.check(path)?;
         Ok(config)
     }
@@ -334,6 +337,8 @@ general_settings:
         let error = parse(&format!("{MINIMAL}  auth_cache_ttl: 5\n")).unwrap_err().to_string();
         assert!(error.contains("auth_cache_ttl"), "{error}");
         assert!(error.contains("line 4") || error.contains(":4:"), "{error}");
+        // The lines around a mistake may hold a secret.
+        assert!(!error.contains("sk-master"), "{error}");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::{
 };
 
 use serde::Deserialize;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -21,6 +22,11 @@ use crate::{
 /// How many requests one statement records.
 const BATCH: usize = 500;
 
+/// The most tokens that one answer can be about, and the most that it can cost: about 9,000 dollars.
+/// A thousand such sums still fit into a counter.
+const MOST_TOKENS: i64 = 1 << 40;
+const MOST_PICO: i64 = 1 << 53;
+
 /// Token counts as the provider reports them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 pub(crate) struct Usage {
@@ -29,11 +35,12 @@ pub(crate) struct Usage {
 }
 
 impl Usage {
-    /// The same without negative counts, which would be a way to earn money.
-    pub(crate) fn at_least_none(self) -> Self {
+    /// The same within what can be: negative counts would be a way to earn money, and absurd ones
+    /// overflow the sums of everybody who shares a counter.
+    pub(crate) fn within_reason(self) -> Self {
         Self {
-            prompt_tokens: self.prompt_tokens.max(0),
-            completion_tokens: self.completion_tokens.max(0),
+            prompt_tokens: self.prompt_tokens.clamp(0, MOST_TOKENS),
+            completion_tokens: self.completion_tokens.clamp(0, MOST_TOKENS),
         }
     }
 }
@@ -56,7 +63,8 @@ impl Price {
     /// The cost of one answer.
     pub(crate) fn cost_pico(self, usage: Usage) -> i64 {
         let input = self.input_pico.saturating_mul(usage.prompt_tokens);
-        input.saturating_add(self.output_pico.saturating_mul(usage.completion_tokens))
+        let output = self.output_pico.saturating_mul(usage.completion_tokens);
+        input.saturating_add(output).min(MOST_PICO)
     }
 }
 
@@ -75,13 +83,15 @@ pub(crate) fn pico(dollars: f64) -> i64 {
 /// The queue between requests and Postgres.
 pub(crate) struct SpendQueue {
     waiting: Mutex<VecDeque<SpendRow>>,
+    /// One flush at a time: whoever reads a total after its own flush finds everything in it.
+    turn: Semaphore,
     bound: usize,
     metrics: Arc<Metrics>,
 }
 
 impl SpendQueue {
     pub(crate) fn new(bound: usize, metrics: Arc<Metrics>) -> Self {
-        Self { waiting: Mutex::new(VecDeque::new()), bound, metrics }
+        Self { waiting: Mutex::new(VecDeque::new()), turn: Semaphore::new(1), bound, metrics }
     }
 
     /// Queues one request's spend.
@@ -108,22 +118,36 @@ impl SpendQueue {
 
     /// Moves everything that waits to Postgres; what Postgres does not take goes on waiting.
     pub(crate) async fn flush(&self, store: &Store) {
+        // The semaphore is never closed.
+        let Ok(_turn) = self.turn.acquire().await else { return };
         loop {
-            let batch: Vec<SpendRow> = {
-                let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-                let count = waiting.len().min(BATCH);
-                waiting.drain(..count).collect()
-            };
-            if batch.is_empty() {
+            let mut batch = self.batch();
+            if batch.rows.is_empty() || store.record_spend(&batch.rows).await.is_err() {
                 return;
             }
-            if store.record_spend(&batch).await.is_err() {
-                let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-                for row in batch.into_iter().rev() {
-                    waiting.push_front(row);
-                }
-                return;
-            }
+            batch.rows.clear();
+        }
+    }
+
+    fn batch(&self) -> Batch<'_> {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = waiting.len().min(BATCH);
+        Batch { queue: self, rows: waiting.drain(..count).collect() }
+    }
+}
+
+/// Spend on its way to Postgres. It goes back to the queue unless it arrived, also when the caller on
+/// whose behalf it was moved hangs up on the way.
+struct Batch<'a> {
+    queue: &'a SpendQueue,
+    rows: Vec<SpendRow>,
+}
+
+impl Drop for Batch<'_> {
+    fn drop(&mut self) {
+        let mut waiting = self.queue.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        for row in self.rows.drain(..).rev() {
+            waiting.push_front(row);
         }
     }
 }
@@ -140,9 +164,9 @@ mod tests {
     }
 
     #[test]
-    fn a_cost_beyond_all_bounds_saturates() {
+    fn a_cost_beyond_all_bounds_is_cut_to_one_that_can_be_summed() {
         let price = Price { input_pico: i64::MAX, output_pico: 1 };
         let usage = Usage { prompt_tokens: 2, completion_tokens: 2 };
-        assert_eq!(price.cost_pico(usage), i64::MAX);
+        assert_eq!(price.cost_pico(usage), MOST_PICO);
     }
 }

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     check::Check,
     checks,
-    clock::{number_of_this_run, unix_seconds},
+    clock::{Micros, number_of_this_run, unix_seconds},
     report::{Conclusion, Material, report},
     runner::{
         reach::Reached,
@@ -23,6 +23,9 @@ use crate::{
     store::{RunFacts, RunFolder},
     verdict::Verdict,
 };
+
+/// Why a check was left out when time had run out.
+const OVER_BUDGET: &str = "the time budget was used up";
 
 /// Arguments of `gauntlet check`.
 #[derive(Debug, clap::Args)]
@@ -187,7 +190,7 @@ impl CheckArgs {
             shrink: true,
         };
         let began = reached.driver.clock.now();
-        let lost_before = reached.lost();
+        let (wire_before, lost_before) = (reached.wire_counts().await, reached.lost());
         let mut conclusions = Vec::new();
         if !self.quiet {
             writeln!(around.err, "seed {seed}; kept in {}", folder.path().display())?;
@@ -206,16 +209,22 @@ impl CheckArgs {
         if let Some(error) = progress.failed.take() {
             return Err(error.into());
         }
+        // A failure that was being shrunk is a failure all the same.
+        let failing = progress.failing(reached.driver.clock.now()).map(Box::new);
         let ended = reached.ended();
+        if stopped {
+            conclusions.extend(failing.map(Conclusion::Ran));
+        }
         skip_the_rest(&mut conclusions, stopped || ended.is_some());
-        doubt_what_was_not_seen(&mut conclusions, reached.lost() - lost_before);
+        let lost = reached.lost() - lost_before;
+        doubt_what_was_not_seen(&mut conclusions, lost);
         for result in conclusions.iter().filter_map(ran) {
             if let Some(shrunk) = &result.shrunk {
                 folder.keep_shrunk(&stored(result.check, &shrunk.smallest))?;
             }
         }
         let mut status = status(&conclusions);
-        if stopped {
+        if stopped || conclusions.iter().any(cut_short) {
             // What was not driven is missing evidence, and that is never a pass.
             status = status.graver(ExitStatus::Inconclusive);
         }
@@ -230,8 +239,8 @@ impl CheckArgs {
             made_of: &reached.made_of,
             probed: &reached.probed,
             conclusions: &conclusions,
-            wire: &reached.wire_counts().await,
-            lost: reached.lost(),
+            wire: &reached.wire_counts().await.since(&wire_before),
+            lost,
             exit: Exit { status: status as u8, name: status.name().to_owned() },
             folder: &named,
         });
@@ -262,21 +271,22 @@ impl CheckArgs {
         progress: &mut Progress<'_>,
         conclusions: &mut Vec<Conclusion>,
     ) -> Result<(), CliError> {
-        let began = reached.driver.clock.now();
         for check in checks::ALL.iter().copied() {
+            // The run's clock began before the target was reached, and runs on over every seed.
             let over = self
                 .time_budget
-                .is_some_and(|budget| reached.driver.clock.now().since(began) >= budget);
+                .is_some_and(|budget| reached.driver.clock.now().since(Micros(0)) >= budget);
             let conclusion = if !profile.checks.takes(check.id) {
                 Conclusion::Skipped(check, "left out by choice".to_owned())
             } else if let Some(lacking) = lacking(check, |capability| reached.has(capability)) {
                 Conclusion::NotApplicable(check, lacking)
             } else if over {
-                Conclusion::Skipped(check, "the time budget was used up".to_owned())
+                Conclusion::Skipped(check, OVER_BUDGET.to_owned())
             } else {
                 let cases = self.cases.unwrap_or_else(|| profile.cases_for(check.id));
-                progress.begin(check, cases);
+                progress.begin(check, cases, reached.driver.clock.now());
                 let result = run::check(&reached.driver, check, cases, settings, progress).await;
+                progress.done();
                 Conclusion::Ran(Box::new(result.map_err(CliError::Ours)?))
             };
             conclusions.push(conclusion);
@@ -310,17 +320,25 @@ fn skip_the_rest(conclusions: &mut Vec<Conclusion>, stopped: bool) {
     }
 }
 
-/// A pass that rests on evidence which was lost on the way is none.
+/// Whether a check that applies was left out because time had run out.
+fn cut_short(conclusion: &Conclusion) -> bool {
+    matches!(conclusion, Conclusion::Skipped(_, why) if why == OVER_BUDGET)
+}
+
+/// A verdict that rests on evidence of which some was lost on the way is none.
 fn doubt_what_was_not_seen(conclusions: &mut [Conclusion], lost: u64) {
     if lost == 0 {
         return;
     }
     for conclusion in conclusions {
         if let Conclusion::Ran(result) = conclusion
-            && result.verdict == Verdict::Pass
+            && !matches!(result.verdict, Verdict::Inconclusive(_))
         {
-            let why =
-                format!("{lost} observations were lost on the way; try fewer cases side by side");
+            let was = if result.verdict.is_fail() { "a fail" } else { "a pass" };
+            let why = format!(
+                "{lost} observations were lost on the way, so {was} says nothing; try fewer cases \
+                 side by side"
+            );
             result.verdict = Verdict::Inconclusive(why);
         }
     }

@@ -4,7 +4,9 @@ use std::{io::Write, ops::ControlFlow};
 
 use crate::{
     check::Check,
-    runner::run::{CaseResult, Watcher},
+    checks,
+    clock::Micros,
+    runner::run::{CaseResult, CheckResult, Watcher},
     store::{RunFolder, RunStoreError, StoredCase},
 };
 
@@ -16,6 +18,9 @@ pub struct Progress<'a> {
     folder: Option<&'a RunFolder>,
     cases: u32,
     judged: u32,
+    /// The first case of the check under way that failed.
+    telling: Option<(&'static Check, CaseResult)>,
+    began: Micros,
     /// Why a case could not be kept.
     pub failed: Option<RunStoreError>,
 }
@@ -28,14 +33,46 @@ impl<'a> Progress<'a> {
         quiet: bool,
         folder: Option<&'a RunFolder>,
     ) -> Progress<'a> {
-        Progress { out, over_write, quiet, folder, cases: 0, judged: 0, failed: None }
+        Progress {
+            out,
+            over_write,
+            quiet,
+            folder,
+            cases: 0,
+            judged: 0,
+            telling: None,
+            began: Micros(0),
+            failed: None,
+        }
     }
 
     /// A check begins.
-    pub fn begin(&mut self, check: &Check, cases: u32) {
+    pub fn begin(&mut self, check: &Check, cases: u32, now: Micros) {
+        self.began = now;
+        self.telling = None;
         self.cases = cases;
         self.judged = 0;
         self.say(&format!("{}: {cases} cases", check.id));
+    }
+
+    /// The check under way is done, and its result is in other hands.
+    pub fn done(&mut self) {
+        self.telling = None;
+    }
+
+    /// The check under way, if one of its cases has failed: a failure that was being shrunk when the
+    /// run was stopped is a failure all the same.
+    pub fn failing(&mut self, now: Micros) -> Option<CheckResult> {
+        let (check, telling) = self.telling.take()?;
+        Some(CheckResult {
+            check,
+            verdict: telling.verdict.clone(),
+            cases: self.judged,
+            telling: Some(telling),
+            shrunk: None,
+            began: self.began,
+            took: now.since(self.began),
+        })
     }
 
     /// Clears the line that is written over.
@@ -65,6 +102,10 @@ impl Watcher for Progress<'_> {
         self.judged += 1;
         if self.over_write {
             self.say(&format!("{}: {} of {} cases", check.id, self.judged, self.cases));
+        }
+        if self.telling.is_none() && result.verdict.is_fail() {
+            let known = checks::ALL.iter().copied().find(|known| known.id == check.id);
+            self.telling = known.map(|check| (check, result.clone()));
         }
         let Some(folder) = self.folder else { return ControlFlow::Continue(()) };
         if self.failed.is_none() {

@@ -7,7 +7,7 @@ use crate::{
     check::Check,
     checks,
     plan::Plan,
-    runner::run::drive_and_judge,
+    runner::run::{drive_and_judge, lacking},
     store::{RunFolder, StoredCase},
     verdict::Verdict,
 };
@@ -74,7 +74,7 @@ impl ReplayArgs {
         target: String,
         shrunk: &[StoredCase],
     ) -> Result<ExitStatus, CliError> {
-        let reached = self.how.reach(around, &target, self.replica_arg.clone()).await?;
+        let mut reached = self.how.reach(around, &target, self.replica_arg.clone()).await?;
         let mut tally = Tally::default();
         let mut ended = Ok(());
         for case in shrunk {
@@ -83,6 +83,10 @@ impl ReplayArgs {
                 let Some(plan) = planned(case) else {
                     return Err(CliError::Usage(format!("{} holds no plan", case.check)));
                 };
+                if let Some(lacking) = lacking(check, |capability| reached.has(capability)) {
+                    writeln!(around.out, "{}: not applicable: no {lacking}", check.id)?;
+                    return Ok(());
+                }
                 let (verdict, _) = drive_and_judge(&reached.driver, check, &plan, true).await;
                 tally.add(case, &verdict, around)
             };
@@ -90,6 +94,11 @@ impl ReplayArgs {
                 ended = driven => ended,
                 () = interrupted() => Err(CliError::Interrupted),
             };
+            if ended.is_ok()
+                && let Some((replica, how)) = reached.ended()
+            {
+                ended = Err(CliError::Ended { replica, how });
+            }
             if ended.is_err() {
                 break;
             }

@@ -91,6 +91,27 @@ pub struct WireCounts {
 }
 
 impl WireCounts {
+    /// What has come since `before`, which was counted earlier in the same run.
+    #[must_use]
+    pub fn since(&self, before: &WireCounts) -> WireCounts {
+        let more = |now: &BTreeMap<String, u64>, then: &BTreeMap<String, u64>| {
+            now.iter()
+                .map(|(what, count)| {
+                    (what, count - then.get(what).copied().unwrap_or(0).min(*count))
+                })
+                .filter(|(_, count)| *count > 0)
+                .map(|(what, count)| (what.clone(), count))
+                .collect()
+        };
+        WireCounts {
+            events: self.events - before.events,
+            joined: self.joined - before.joined,
+            housekeeping: more(&self.housekeeping, &before.housekeeping),
+            unjoined: more(&self.unjoined, &before.unjoined),
+            unseen_bytes: self.unseen_bytes - before.unseen_bytes,
+        }
+    }
+
     /// How many events belong to no case though they should.
     pub fn unjoined_total(&self) -> u64 {
         self.unjoined.values().sum()
@@ -143,6 +164,8 @@ pub struct Collector {
     parked: Parked<Observed>,
     connections: BTreeMap<(u8, StoreKind, u32), Connection>,
     lines: BTreeMap<(Replica, Stream), PendingLine>,
+    /// Connections that cannot be understood: the bytes so far, and why.
+    unseen: BTreeMap<(u8, StoreKind, u32), (u64, String)>,
     counts: WireCounts,
 }
 
@@ -156,6 +179,7 @@ impl Collector {
             parked: Parked::at_most(MOST_PARKED),
             connections: BTreeMap::new(),
             lines: BTreeMap::new(),
+            unseen: BTreeMap::new(),
             counts: WireCounts::default(),
         }
     }
@@ -196,6 +220,12 @@ impl Collector {
                     progress: Progress::default(),
                 };
                 self.open.insert(drive, open);
+                // What is said on a connection that cannot be understood is missing from now on.
+                for ((_, store, _), (_, why)) in self.unseen.clone() {
+                    let observer = format!("{store:?} on the wire");
+                    let event = Event::Gap { observer, why };
+                    self.give(drive, Entry { at: Micros(0), event }, false);
+                }
             }
             Note::Saw(drive, entry) => self.give(drive, entry, false),
             Note::Claim(drive, token) => {
@@ -285,9 +315,21 @@ impl Collector {
     fn wire(&mut self, event: &WireEvent) {
         self.counts.events += 1;
         let Some(read) = read_wire::read(self.adapter, event) else {
-            if let WireBody::Unseen { bytes, why } = &event.body {
-                self.counts.unseen_bytes += bytes;
-                self.gap(event.asked, &format!("{:?} on the wire", event.store), why);
+            let place = (event.replica, event.store, event.connection);
+            match &event.body {
+                WireBody::Unseen { bytes, why } => {
+                    // It comes when a connection can no longer be understood, and again, with all
+                    // of its bytes, when the connection ends.
+                    let unseen = self.unseen.entry(place).or_insert((0, why.clone()));
+                    self.counts.unseen_bytes += bytes.saturating_sub(unseen.0);
+                    unseen.0 = *bytes;
+                    self.gap(event.asked, &format!("{:?} on the wire", event.store), why);
+                }
+                WireBody::Closed { .. } => {
+                    self.unseen.remove(&place);
+                    self.connections.remove(&place);
+                }
+                _ => {}
             }
             let what = self.adapter.housekeeping(event).unwrap_or("between proxy and store");
             count(&mut self.counts.housekeeping, what.to_owned());
@@ -316,10 +358,13 @@ impl Collector {
         if drives.is_empty() && tokens.is_empty() {
             self.show_to_everybody(&observed.entry);
         }
-        let went = if drives.is_empty() {
-            Went::Parked(tokens.into_iter().map(ToOwned::to_owned).collect())
-        } else {
+        let went = if !drives.is_empty() {
             Went::To(drives)
+        } else if tokens.is_empty() {
+            // Nobody will ever claim it.
+            Went::Nowhere
+        } else {
+            Went::Parked(tokens.into_iter().map(ToOwned::to_owned).collect())
         };
         self.follow(place, went, observed);
     }
@@ -425,13 +470,10 @@ impl Collector {
         let mut drives = self.prefixes.found_in(&text);
         let tokens: BTreeSet<_> = claimable(&text).into_iter().map(ToOwned::to_owned).collect();
         drives.extend(self.parked.owner(tokens.iter().map(String::as_str)));
-        let event = Event::Log {
-            replica,
-            level,
-            template: template(&text, self.prefixes.run()),
-            bytes: text.len() as u64 + 1,
-            text: redacted(&without_colours(&text)),
-        };
+        let bytes = text.len() as u64 + 1;
+        let text = redacted(&without_colours(&text));
+        let template = template(&text, self.prefixes.run());
+        let event = Event::Log { replica, level, template, bytes, text };
         let observed = Observed { entry: Entry { at, event }, wire: None, access };
         if drives.is_empty() {
             // Nobody can say whose it is. A line that should not be there at all is everybody's, and
@@ -441,10 +483,10 @@ impl Collector {
                 drives = self.open.keys().copied().collect();
             }
         }
-        if drives.is_empty() {
-            self.parked.park(tokens, observed);
-        } else {
+        if !drives.is_empty() {
             self.deliver(&drives, observed);
+        } else if !tokens.is_empty() {
+            self.parked.park(tokens, observed);
         }
     }
 

@@ -248,8 +248,13 @@ impl Caller {
         if let Some(call_id) = &learned.call_id {
             self.driver.note(Note::Claim(self.drive, call_id.clone())).await;
         }
-        if let Outcome::Refused { message, .. } = &mut learned.outcome {
-            *message = redacted(message);
+        match &mut learned.outcome {
+            Outcome::Refused { message, error_type, .. } => {
+                *message = redacted(message);
+                *error_type = error_type.take().map(|text| redacted(&text));
+            }
+            Outcome::Indeterminate { why } => *why = redacted(why),
+            Outcome::Answered { .. } => {}
         }
         self.saw(Event::Completed { id, outcome: learned.outcome.clone() }).await;
         (issues(call), learned)

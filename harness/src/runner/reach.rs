@@ -255,7 +255,11 @@ async fn reach(
         Reach::Attached(attached) => reaching.attached(attached)?,
     };
     let bounds = &request.description.bounds;
-    let manifest = manifest(adapter, bounds, topology.0, topology.1);
+    let mut manifest = manifest(adapter, bounds, topology.0, topology.1);
+    if let Reach::Managed(managed) = &request.description.reach {
+        // Without a Redis nothing can be shared, whatever the product could do.
+        manifest.shared_cache &= managed.topology.redis;
+    }
     let upstream = match &made_of.upstream {
         Some(base) => Some(Upstream::watch(base, clock, reaching.channels.notes.clone()).await?),
         None => None,
@@ -347,7 +351,8 @@ impl Reaching<'_> {
         made_of.replicas.clone_from(&bases);
         made_of.upstream = Some(upstream);
         made_of.folder = Some(path);
-        made_of.admin_key = Some(master_key.clone());
+        // One that was given is its operator's own, and not for us to show.
+        made_of.admin_key = managed.master_key.is_none().then(|| master_key.clone());
         let client = Client::new(bases, master_key.expose().to_owned(), self.adapter)
             .map_err(ReachError::Http)?;
         let topology = managed.topology;

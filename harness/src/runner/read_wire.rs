@@ -50,7 +50,7 @@ pub fn read(adapter: &dyn Adapter, event: &WireEvent) -> Option<Read> {
                 boundary: None,
                 event: Event::Push {
                     replica,
-                    channel: channel.clone(),
+                    channel: redacted(channel),
                     payload: brief(&redacted(&text), LONGEST_PAYLOAD),
                 },
             })

@@ -396,7 +396,11 @@ impl Pump<'_> {
                     self.held.clear();
                     delayed.add(&mut bytes, now);
                 }
-                RequestFate::Cut => return false,
+                RequestFate::Cut => {
+                    drop(session);
+                    self.recorder.record_all(&mut self.seen);
+                    return false;
+                }
             }
         }
         drop(session);

@@ -115,15 +115,12 @@ impl Tiers {
     }
 
     async fn listen(&self, redis: &RedisTier) {
-        let mut was_deaf = false;
         loop {
             if let Ok(subscription) = redis.link().subscribe(CHANNEL).await {
-                if was_deaf {
-                    self.forget_all();
-                }
+                // Whatever was announced until now went by unheard, at the start as after a break.
+                self.forget_all();
                 let _ = self.hear(subscription).await;
             }
-            was_deaf = true;
             tokio::time::sleep(RETRY_AFTER).await;
         }
     }

@@ -78,10 +78,8 @@ fn estimate(body: &ObjectText<'_>, prompt_bytes: usize) -> Usage {
     const COMPLETION_TOKENS: i64 = 1024;
     let bound =
         ["max_completion_tokens", "max_tokens"].into_iter().find_map(|name| body.read::<i64>(name));
-    Usage {
-        prompt_tokens: tokens_of(prompt_bytes),
-        completion_tokens: bound.unwrap_or(COMPLETION_TOKENS).max(0),
-    }
+    let completion_tokens = bound.unwrap_or(COMPLETION_TOKENS);
+    Usage { prompt_tokens: tokens_of(prompt_bytes), completion_tokens }.within_reason()
 }
 
 fn cost(price: Price, usage: Usage) -> Cost {
@@ -202,7 +200,7 @@ impl Settlement {
     /// Notes what has been answered so far.
     pub(crate) fn count(&mut self, usage: Option<Usage>, contents: i64) {
         self.is_answered = true;
-        self.usage = usage.map(Usage::at_least_none);
+        self.usage = usage.map(Usage::within_reason);
         self.contents = contents;
     }
 

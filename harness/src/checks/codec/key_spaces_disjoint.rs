@@ -93,6 +93,9 @@ fn judge(histories: &[History]) -> Verdict {
     if !apart.calls().iter().any(|seen| seen.chat().is_some() && seen.answered()) {
         return Verdict::Inconclusive("no request was answered with ids apart".to_owned());
     }
+    if !shared.calls().iter().any(|seen| seen.chat().is_some() && decision(seen).is_some()) {
+        return Verdict::Inconclusive("no request was decided with ids shared".to_owned());
+    }
     if apart.identity_reads().next().is_none() {
         return Verdict::Inconclusive("no identity was ever read from the database".to_owned());
     }
@@ -111,7 +114,11 @@ fn other_decision(shared: &History, apart: &History) -> Option<Violation> {
     let pairs: Vec<_> = ours
         .iter()
         .zip(&theirs)
-        .filter(|(ours, theirs)| decision(ours) != decision(theirs))
+        .filter(|(ours, theirs)| match (decision(ours), decision(theirs)) {
+            (Some(ours), Some(theirs)) => ours != theirs,
+            // What is not known is no different.
+            (None, _) | (_, None) => false,
+        })
         .collect();
     let (first, twin) = pairs.first()?;
     let told = |seen: &Seen<'_>| {
@@ -132,13 +139,12 @@ fn other_decision(shared: &History, apart: &History) -> Option<Violation> {
     })
 }
 
-/// What was decided, without what differs from drive to drive.
-fn decision(seen: &Seen<'_>) -> (u8, u16) {
-    match seen.outcome {
-        Some(Outcome::Answered { status, .. }) => (0, *status),
-        Some(Outcome::Refused { status, .. }) => (1, *status),
-        // Its fate is not known, so it is no different from any other.
-        Some(Outcome::Indeterminate { .. }) | None => (2, 0),
+/// What was decided, without what differs from drive to drive; `None` where that is not known.
+fn decision(seen: &Seen<'_>) -> Option<(bool, u16)> {
+    match seen.outcome? {
+        Outcome::Answered { status, .. } => Some((true, *status)),
+        Outcome::Refused { status, .. } => Some((false, *status)),
+        Outcome::Indeterminate { .. } => None,
     }
 }
 
@@ -305,6 +311,14 @@ mod tests {
         fail
           no team is ever read from the database when ids coincide, though its twin is: another kind's entry was taken for it
         ");
+    }
+
+    #[test]
+    fn a_request_of_unknown_fate_is_no_other_decision() {
+        let lost = Outcome::Indeterminate { why: "connection reset".to_owned() };
+        let torn = quiet().chat(200, 0, lost);
+        let twin = quiet().answered(200, 0);
+        assert_eq!(judge(&[torn.done(), twin.done()]), Verdict::Pass);
     }
 
     #[test]

@@ -75,8 +75,13 @@ fn judge(histories: &[History]) -> Verdict {
     let Some(first) = prompts.first().filter(|seen| seen.answered()) else {
         return Verdict::Inconclusive("the cold request was not served".to_owned());
     };
-    if prompts.iter().filter(|seen| seen.call.replica == first.call.replica).count() < 2 {
-        return Verdict::Inconclusive("no replica was asked again".to_owned());
+    let decided_again = |seen: &&&Seen<'_>| {
+        seen.call.replica == first.call.replica
+            && seen.id != first.id
+            && matches!(seen.outcome, Some(Outcome::Answered { .. } | Outcome::Refused { .. }))
+    };
+    if prompts.iter().filter(decided_again).count() == 0 {
+        return Verdict::Inconclusive("no replica decided on a second request".to_owned());
     }
     if history.identity_reads().next().is_none() {
         return Verdict::Inconclusive("no identity was ever read from the database".to_owned());

@@ -68,6 +68,11 @@ fn judge(histories: &[History]) -> Verdict {
     let Some(first) = prompts.iter().find(|seen| seen.answered()) else {
         return Verdict::Inconclusive("no request was served".to_owned());
     };
+    if history.lines_at_least(LogLevel::Debug).next().is_none() {
+        return Verdict::Inconclusive(
+            "not one line was seen, not even at a lower level".to_owned(),
+        );
+    }
     // A refusal may be logged. What the gateway declined to create explains lines of its own, so only
     // what comes after it is judged.
     if let Some(refused) = prompts.iter().find(|seen| !seen.answered()) {
@@ -81,15 +86,20 @@ fn judge(histories: &[History]) -> Verdict {
         false => first.invoked,
     };
     let mut violations = loud_lines(history, calls.len(), from);
-    violations.extend(too_many_bytes(history, calls.len()));
-    violations.extend(repeated_templates(history, calls.len()));
+    violations.extend(too_many_bytes(history, calls.len(), from));
+    violations.extend(repeated_templates(history, calls.len(), from));
     Verdict::of(violations)
+}
+
+/// Whether an entry is no older than `from`.
+fn since(history: &History, index: usize, from: Micros) -> bool {
+    history.entries.get(index).is_some_and(|entry| entry.at >= from)
 }
 
 fn loud_lines(history: &History, calls: usize, from: Micros) -> Vec<Violation> {
     let mut loud: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (index, _, template, _) in history.lines_at_least(LogLevel::Warn) {
-        if history.entries.get(index).is_some_and(|entry| entry.at >= from) {
+        if since(history, index, from) {
             loud.entry(template).or_default().push(index);
         }
     }
@@ -104,11 +114,13 @@ fn loud_lines(history: &History, calls: usize, from: Micros) -> Vec<Violation> {
         .collect()
 }
 
-fn too_many_bytes(history: &History, calls: usize) -> Option<Violation> {
+fn too_many_bytes(history: &History, calls: usize, from: Micros) -> Option<Violation> {
     let mut longest: Vec<(u64, usize)> = Vec::new();
     let mut total = 0;
     for (index, entry) in history.entries.iter().enumerate() {
-        if let Event::Log { bytes, .. } = &entry.event {
+        if let Event::Log { bytes, .. } = &entry.event
+            && entry.at >= from
+        {
             total += bytes;
             longest.push((*bytes, index));
         }
@@ -121,10 +133,10 @@ fn too_many_bytes(history: &History, calls: usize) -> Option<Violation> {
     })
 }
 
-fn repeated_templates(history: &History, calls: usize) -> Vec<Violation> {
+fn repeated_templates(history: &History, calls: usize, from: Micros) -> Vec<Violation> {
     let mut quiet: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (index, level, template, _) in history.lines_at_least(LogLevel::Debug) {
-        if level < LogLevel::Warn {
+        if level < LogLevel::Warn && since(history, index, from) {
             quiet.entry(template).or_default().push(index);
         }
     }

@@ -82,8 +82,16 @@ fn judge(histories: &[History]) -> Verdict {
     if let Some(why) = not_put_to_the_test(history, &calls, acknowledged, bound) {
         return Verdict::Inconclusive(why);
     }
-    let mut violations = Vec::new();
-    violations.extend(late_arrivals(history, &calls, revocation, acknowledged, bound));
+    let mut violations = late_arrivals(history, &calls, revocation, acknowledged, bound);
+    if history.manifest.workers > 1 {
+        // Another worker behind the same address may lawfully have learned later, and one that was
+        // never reached may not have learned at all.
+        if violations.is_empty() {
+            let why = "the workers behind one address cannot be told apart";
+            return Verdict::Inconclusive(why.to_owned());
+        }
+        return Verdict::Fail(violations);
+    }
     violations.extend(answers_after_a_refusal(history, &calls, revocation));
     Verdict::of(violations)
 }
