@@ -33,6 +33,7 @@ impl Specimen {
             max_parallel_requests: None,
             blocked: None,
             expires_at_ms: Some(1_893_456_000_000),
+            key_id: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08".to_owned(),
         };
         Specimen { key }
     }

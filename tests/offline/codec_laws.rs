@@ -41,8 +41,8 @@ fn the_declaration_names_every_field_that_is_written() {
 fn an_entry_looks_like_this() {
     let entries: Vec<_> = Entries.kinds().iter().map(set_and_null).collect();
     insta::assert_snapshot!(entries.join("\n"), @r#"
-    {"v":1,"k":"key","d":{"token":"a","key_name":"a","key_alias":"a","user_id":"a","team_id":"a","models":[],"metadata":"a","max_budget":0.0,"budget_duration":"a","tpm_limit":0,"rpm_limit":0,"max_parallel_requests":0,"blocked":false,"expires_at_ms":0}}
-    {"v":1,"k":"key","d":{"token":"a","key_name":"a","key_alias":null,"user_id":null,"team_id":null,"models":null,"metadata":null,"max_budget":null,"budget_duration":null,"tpm_limit":null,"rpm_limit":null,"max_parallel_requests":null,"blocked":null,"expires_at_ms":null}}
+    {"v":1,"k":"key","d":{"token":"a","key_name":"a","key_alias":"a","user_id":"a","team_id":"a","models":[],"metadata":"a","max_budget":0.0,"budget_duration":"a","tpm_limit":0,"rpm_limit":0,"max_parallel_requests":0,"blocked":false,"expires_at_ms":0,"key_id":"a"}}
+    {"v":1,"k":"key","d":{"token":"a","key_name":"a","key_alias":null,"user_id":null,"team_id":null,"models":null,"metadata":null,"max_budget":null,"budget_duration":null,"tpm_limit":null,"rpm_limit":null,"max_parallel_requests":null,"blocked":null,"expires_at_ms":null,"key_id":"a"}}
     {"v":1,"k":"team","d":{"team_id":"a","team_alias":"a","models":[],"metadata":"a","max_budget":0.0,"budget_duration":"a","tpm_limit":0,"rpm_limit":0,"max_parallel_requests":0,"blocked":false}}
     {"v":1,"k":"team","d":{"team_id":"a","team_alias":null,"models":null,"metadata":null,"max_budget":null,"budget_duration":null,"tpm_limit":null,"rpm_limit":null,"max_parallel_requests":null,"blocked":null}}
     {"v":1,"k":"user","d":{"user_id":"a","user_email":"a","user_alias":"a","user_role":"a","models":[],"metadata":"a","max_budget":0.0,"budget_duration":"a","tpm_limit":0,"rpm_limit":0,"max_parallel_requests":0}}
@@ -96,6 +96,7 @@ impl Codec for Entries {
                     Field::nullable("max_parallel_requests", Shape::INT64).narrowing(),
                     Field::nullable("blocked", Shape::Bool).narrowing(),
                     Field::nullable("expires_at_ms", Shape::INT64).narrowing(),
+                    Field::required("key_id", Shape::Text),
                 ],
             ),
             Kind::new(

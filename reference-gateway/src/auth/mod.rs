@@ -40,7 +40,7 @@ pub(crate) struct Holder {
 impl Holder {
     /// The key, as an owner of budgets and limits.
     pub(crate) fn key_owner(&self) -> IdentityId {
-        IdentityId::Key(self.key.token.clone())
+        IdentityId::Key(self.key.key_id.clone())
     }
 
     /// The membership, as an owner of budgets and limits.

@@ -226,7 +226,7 @@ mod tests {
             (nullable(any::<bool>()), nullable(any::<i64>())),
         )
             .prop_map(|(ids, rights, limits, state)| VirtualKey {
-                token: ids.0,
+                token: ids.0.clone(),
                 key_name: ids.1,
                 key_alias: ids.2,
                 user_id: ids.3,
@@ -240,6 +240,7 @@ mod tests {
                 max_parallel_requests: limits.2,
                 blocked: state.0,
                 expires_at_ms: state.1,
+                key_id: ids.0,
             })
     }
 

@@ -168,7 +168,7 @@ impl Settlement {
             Caller::Holder(holder) => {
                 let key = &holder.key;
                 let owned = |id: Option<&str>| id.map(str::to_owned);
-                (key.token.clone(), owned(key.team()), owned(key.user()))
+                (key.key_id.clone(), owned(key.team()), owned(key.user()))
             }
         };
         let row = SpendRow {

@@ -7,6 +7,7 @@ use crate::identity_cache::IdentityId;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SpendRow {
     pub(crate) call_id: String,
+    /// The key's id, which outlives its secrets.
     pub(crate) token: String,
     pub(crate) team_id: Option<String>,
     pub(crate) user_id: Option<String>,
@@ -25,7 +26,7 @@ impl Store {
     pub(crate) async fn spend_of(&self, owner: &IdentityId) -> Result<i64, Unavailable> {
         let rows = self.rows::<(i64,)>("spend.select", Repeat::Once, || match owner {
             IdentityId::Key(token) => {
-                sqlx::query_as("SELECT spend_pico FROM virtual_keys WHERE token = $1")
+                sqlx::query_as("SELECT spend_pico FROM virtual_keys WHERE key_id = $1")
                     .bind(token.clone())
             }
             IdentityId::Team(team) => {
@@ -63,7 +64,7 @@ impl Store {
                  keys AS (\
                    UPDATE virtual_keys k SET spend_pico = k.spend_pico + s.total FROM (\
                      SELECT token, sum(spend_pico)::int8 AS total FROM fresh GROUP BY token) s \
-                   WHERE k.token = s.token), \
+                   WHERE k.key_id = s.token), \
                  owners AS (\
                    UPDATE teams t SET spend_pico = t.spend_pico + s.total FROM (\
                      SELECT team_id, sum(spend_pico)::int8 AS total FROM fresh GROUP BY team_id) s \

@@ -37,6 +37,8 @@ pub(crate) struct VirtualKey {
     pub(crate) blocked: Option<bool>,
     #[serde(deserialize_with = "Option::deserialize")]
     pub(crate) expires_at_ms: Option<i64>,
+    /// What stays when the secret is replaced: spend and limits are counted under it.
+    pub(crate) key_id: String,
 }
 
 impl VirtualKey {
@@ -90,7 +92,8 @@ pub(crate) enum NotInserted {
 macro_rules! columns {
     () => {
         "token, key_name, key_alias, user_id, team_id, models, metadata, max_budget, \
-         budget_duration, tpm_limit, rpm_limit, max_parallel_requests, blocked, expires_at_ms"
+         budget_duration, tpm_limit, rpm_limit, max_parallel_requests, blocked, expires_at_ms, \
+         key_id"
     };
 }
 
@@ -139,10 +142,10 @@ impl Store {
                 ", created_at_ms, updated_at_ms) \
                  SELECT $1::text, $2::text, $3::text, $4::text, $5::text, $6::text[], $7::jsonb, \
                  $8::float8, $9::text, $10::int8, $11::int8, $12::int8, $13::bool, $14::int8, \
-                 $15::int8, $15::int8 \
+                 $1::text, $15::int8, $15::int8 \
                  WHERE coalesce($5, '') = '' \
                  OR EXISTS (SELECT 1 FROM teams WHERE team_id = $5 FOR KEY SHARE) \
-                 ON CONFLICT (token) DO NOTHING RETURNING ",
+                 ON CONFLICT DO NOTHING RETURNING ",
                 spent_columns!()
             ))
             .bind(key.token.clone())

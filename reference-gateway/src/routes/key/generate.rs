@@ -89,6 +89,7 @@ pub(crate) async fn issue(app: &App, wanted: Wanted) -> Result<Map<String, Value
         max_parallel_requests: wanted.max_parallel_requests.into_value(),
         blocked: wanted.blocked.into_value(),
         expires_at_ms: expires.into_value(),
+        key_id: fingerprint(&text),
     };
     let issued = app.store.insert_key(&key).await?.map_err(|reason| match reason {
         NotInserted::NoSuchTeam => {
