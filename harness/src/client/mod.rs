@@ -3,6 +3,7 @@
 //! A request that fails on the way may or may not have taken effect; its outcome is indeterminate,
 //! and what that allows is for the model to say.
 
+pub mod http;
 pub mod wire;
 
 use std::time::Duration;
@@ -57,10 +58,9 @@ impl Client {
         admin_key: String,
         adapter: &'static dyn Adapter,
     ) -> reqwest::Result<Client> {
-        let http = reqwest::Client::builder()
+        let http = http::client(bases.iter().map(String::as_str))
             .timeout(PATIENCE)
             .connect_timeout(CONNECT_PATIENCE)
-            .no_proxy()
             .build()?;
         Ok(Client { http, bases, admin_key, adapter })
     }

@@ -10,6 +10,7 @@ use tokio::{
 };
 
 use crate::{
+    client::http,
     clock::{Clock, Micros},
     runner::collect::{Arrival, Note},
 };
@@ -60,8 +61,7 @@ impl Upstream {
         notes: mpsc::Sender<Note>,
     ) -> Result<Upstream, UpstreamError> {
         let unreadable = |source| UpstreamError::Unreadable { base: base.to_owned(), source };
-        let http = reqwest::Client::builder()
-            .no_proxy()
+        let http = http::client([base])
             .timeout(Duration::from_secs(10))
             .build()
             .map_err(unreadable)?;

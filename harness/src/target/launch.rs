@@ -24,6 +24,7 @@ use super::{
     secret::Secret,
     template::NoValue,
 };
+use crate::client::http;
 
 /// How long one question after readiness may take.
 const QUESTION_TIMEOUT: Duration = Duration::from_secs(2);
@@ -323,8 +324,7 @@ struct Question {
 
 impl Question {
     fn new(address: SocketAddr, path: &str) -> Result<Question, LaunchError> {
-        let client = reqwest::Client::builder()
-            .no_proxy()
+        let client = http::client([])
             .timeout(QUESTION_TIMEOUT)
             .build()
             .map_err(|error| system("ask for readiness".to_owned(), io::Error::other(error)))?;

@@ -47,7 +47,13 @@ impl Providers {
             let deployment = Deployment::of(&entry.litellm_params);
             groups.entry(entry.model_name.clone()).or_default().deployments.push(deployment);
         }
-        let client = reqwest::Client::builder()
+        let mut bases = config.model_list.iter().map(|entry| &entry.litellm_params.api_base);
+        let client = match bases.any(|base| base.starts_with("https:")) {
+            true => reqwest::Client::builder(),
+            // A machine without certificates needs none for providers in the clear.
+            false => reqwest::Client::builder().tls_certs_only([]),
+        };
+        let client = client
             .connect_timeout(Duration::from_secs(5))
             .pool_max_idle_per_host(1024)
             .tcp_nodelay(true)
