@@ -20,6 +20,9 @@ pub(crate) const CALL_ID: HeaderName = HeaderName::from_static("x-litellm-call-i
 
 const VERSION: HeaderName = HeaderName::from_static("x-gateway-version");
 
+/// Which of several workers answered.
+const WORKER: HeaderName = HeaderName::from_static("x-gateway-worker");
+
 /// The id of the request being served, among its extensions.
 #[derive(Debug, Clone)]
 pub(crate) struct CallId(pub(crate) String);
@@ -50,6 +53,7 @@ impl StillOpen {
 pub(crate) async fn log(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
     let call_id = Uuid::new_v4().to_string();
     let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
+    let worker = app.worker.clone();
     let mut line = AccessLine {
         app,
         call_id: call_id.clone(),
@@ -67,6 +71,9 @@ pub(crate) async fn log(State(app): State<Arc<App>>, mut request: Request, next:
         headers.insert(CALL_ID, call_id);
     }
     headers.insert(VERSION, HeaderValue::from_static(env!("CARGO_PKG_VERSION")));
+    if let Some(worker) = worker {
+        headers.insert(WORKER, worker);
+    }
     if let Some(open) = response.extensions_mut().remove::<StillOpen>() {
         open.hold(line);
     }

@@ -19,6 +19,7 @@ use axum::{
     middleware,
     routing::{get, post},
 };
+use http::HeaderValue;
 
 /// What requests share.
 pub(crate) struct App {
@@ -29,6 +30,8 @@ pub(crate) struct App {
     pub(crate) spend: Arc<SpendQueue>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) defects: Defects,
+    /// Which worker this process is, if it is one of several.
+    pub(crate) worker: Option<HeaderValue>,
     /// The hash of the administrator's credential. Hashes are compared, so that the time it takes
     /// says nothing about the credential.
     pub(crate) master_token: String,
@@ -132,6 +135,7 @@ mod tests {
             spend,
             metrics,
             defects,
+            worker: None,
         };
         listen(router(Arc::new(app), 1 << 20)).await
     }

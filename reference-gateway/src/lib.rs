@@ -10,6 +10,7 @@ pub mod entries;
 pub mod logging;
 pub mod serve;
 pub mod specimen;
+pub mod workers;
 
 mod app;
 mod access;

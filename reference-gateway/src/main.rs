@@ -1,9 +1,17 @@
 //! `reference-gateway`: configure, connect, serve, drain.
 
-use std::{collections::BTreeMap, env, path::PathBuf, process::ExitCode};
+use std::{
+    collections::BTreeMap, env, num::NonZeroU8, path::PathBuf, process::ExitCode, time::Duration,
+};
 
 use clap::Parser;
-use reference_gateway::{config::Config, defects::Defects, logging, serve::serve};
+use reference_gateway::{
+    config::Config,
+    defects::Defects,
+    logging,
+    serve::{Door, serve},
+    workers::{Crew, CrewError, Leash, Post},
+};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -20,6 +28,12 @@ struct Cli {
     /// The port to listen on; 0 picks a free one.
     #[arg(long, default_value_t = 4000)]
     port: u16,
+    /// Processes that serve on the port; each has a memory tier and connections of its own.
+    #[arg(long, value_name = "N", default_value = "1")]
+    workers: NonZeroU8,
+    /// Which of them this process is, and where it listens; said by whoever started it.
+    #[arg(long, hide = true)]
+    worker: Option<Post>,
     /// What is logged: a level, or a tracing filter.
     #[arg(long, default_value = "info,sqlx=off,hyper=off")]
     log: String,
@@ -70,6 +84,15 @@ impl Stopped {
     fn failure(error: &dyn std::error::Error) -> Self {
         Self { status: 1, message: chain(error) }
     }
+
+    /// The workers failed; what a worker said by its status holds for all.
+    fn with_crew(error: &CrewError) -> Self {
+        let said = match error {
+            CrewError::Ended { status, .. } => status.code().and_then(|code| code.try_into().ok()),
+            _ => None,
+        };
+        Self { status: said.unwrap_or(1), message: chain(error) }
+    }
 }
 
 fn run(cli: Cli) -> Result<(), Stopped> {
@@ -81,19 +104,46 @@ fn run(cli: Cli) -> Result<(), Stopped> {
     let environment: BTreeMap<String, String> = env::vars().collect();
     let path = cli.config.unwrap_or_default();
     let config = Config::load(&path, &environment).map_err(|error| Stopped::usage(&error))?;
-    logging::start(&cli.log).map_err(|error| Stopped::usage(&*error))?;
+    let worker = cli.worker.map(|post| post.worker);
+    logging::start(&cli.log, worker).map_err(|error| Stopped::usage(&*error))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Stopped::failure(&error))?;
     runtime.block_on(async {
         let stop = CancellationToken::new();
-        let signals = tokio::spawn(stop_on_signal(stop.clone()));
-        let served = serve(config, &cli.host, cli.port, defects, stop).await;
+        let signals = tokio::spawn(stop_on_signal(stop.clone(), worker.is_some()));
+        let ended = match (cli.worker, cli.workers) {
+            (None, NonZeroU8::MIN) => {
+                let door = Door::Own { host: cli.host, port: cli.port };
+                served(config, door, defects, stop).await
+            }
+            (None, count) => {
+                let settings = &config.general_settings;
+                let drain_timeout = Duration::from_millis(settings.drain_timeout_ms);
+                let crew = Crew { count, host: cli.host, port: cli.port, drain_timeout };
+                crew.serve(stop).await.map_err(|error| Stopped::with_crew(&error))
+            }
+            (Some(post), _) => {
+                let leash = Leash::take_up(post).map_err(|error| Stopped::failure(&error))?;
+                served(config, Door::Shared { worker: post.worker, leash }, defects, stop).await
+            }
+        };
         signals.abort();
-        served.map_err(|error| Stopped::failure(&error))
+        ended
     })
 }
 
-async fn stop_on_signal(stop: CancellationToken) {
+async fn served(
+    config: Config,
+    door: Door,
+    defects: Defects,
+    stop: CancellationToken,
+) -> Result<(), Stopped> {
+    serve(config, door, defects, stop).await.map_err(|error| Stopped::failure(&error))
+}
+
+/// A Ctrl-C reaches every process of a terminal's job, but what becomes of a worker is its
+/// supervisor's to say.
+async fn stop_on_signal(stop: CancellationToken, is_worker: bool) {
     let (Ok(mut terminate), Ok(mut interrupt)) =
         (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
     else {
@@ -102,7 +152,7 @@ async fn stop_on_signal(stop: CancellationToken) {
     };
     tokio::select! {
         _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+        _ = interrupt.recv(), if !is_worker => {}
     }
     stop.cancel();
 }

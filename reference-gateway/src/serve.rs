@@ -1,8 +1,9 @@
 //! Connect, serve, drain.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, num::NonZeroU8, sync::Arc, time::Duration};
 
 use axum::serve::ListenerExt;
+use http::HeaderValue;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -18,6 +19,7 @@ use crate::{
     redis::Link,
     spend::SpendQueue,
     store::{Store, StoreError},
+    workers::Leash,
 };
 
 /// Why the gateway could not start, or stopped.
@@ -45,6 +47,46 @@ pub enum ServeError {
     Broken(#[source] io::Error),
 }
 
+/// Where callers come in.
+#[derive(Debug)]
+pub enum Door {
+    /// At an address of this process's own.
+    Own {
+        /// The host to listen on.
+        host: String,
+        /// The port to listen on; 0 picks a free one.
+        port: u16,
+    },
+    /// At the address that the workers of one supervisor share.
+    Shared {
+        /// Which worker this process is.
+        worker: NonZeroU8,
+        /// The line to its supervisor.
+        leash: Leash,
+    },
+}
+
+impl Door {
+    /// Which worker this process is, if it is one of several.
+    fn worker(&self) -> Option<NonZeroU8> {
+        match self {
+            Self::Own { .. } => None,
+            Self::Shared { worker, .. } => Some(*worker),
+        }
+    }
+
+    /// Lets callers in; `None` when there is no supervisor any more.
+    async fn open(self, stop: &CancellationToken) -> Result<Option<TcpListener>, ServeError> {
+        let (address, opened) = match self {
+            Self::Own { host, port } => {
+                (format!("{host}:{port}"), TcpListener::bind((host, port)).await.map(Some))
+            }
+            Self::Shared { leash, .. } => (leash.address().to_string(), leash.listen(stop).await),
+        };
+        opened.map_err(|source| ServeError::Listen { address, source })
+    }
+}
+
 /// Serves until `stop`, then finishes what is in flight within the drain timeout and flushes
 /// spend. Returns once nothing is left to do.
 ///
@@ -52,8 +94,7 @@ pub enum ServeError {
 /// When a store, the address or the configuration cannot be used.
 pub async fn serve(
     config: Config,
-    host: &str,
-    port: u16,
+    door: Door,
     defects: Defects,
     stop: CancellationToken,
 ) -> Result<(), ServeError> {
@@ -79,13 +120,19 @@ pub async fn serve(
         spend: Arc::clone(&spend),
         metrics,
         defects,
+        worker: door.worker().map(|worker| HeaderValue::from(u16::from(worker.get()))),
         master_token: fingerprint(settings.master_key.expose()),
     });
 
-    let listener = TcpListener::bind((host, port))
-        .await
-        .map_err(|source| ServeError::Listen { address: format!("{host}:{port}"), source })?;
-    let address: SocketAddr = listener.local_addr().map_err(ServeError::Broken)?;
+    let is_alone = door.worker().is_none();
+    let Some(listener) = door.open(&stop).await? else {
+        store.close().await;
+        return Ok(());
+    };
+    if is_alone {
+        let address = listener.local_addr().map_err(ServeError::Broken)?;
+        tracing::info!(listening = %address, "listening");
+    }
 
     let background_stop = CancellationToken::new();
     let listening = tokio::spawn({
@@ -99,7 +146,6 @@ pub async fn serve(
         async move { spend.run(&store, interval, stop).await }
     });
 
-    tracing::info!(listening = %address, "listening");
     let listener = listener.tap_io(|connection| {
         // Small answers must not wait for an acknowledgement; without it they are only slower.
         let _ = connection.set_nodelay(true);
