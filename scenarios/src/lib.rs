@@ -6,8 +6,10 @@
 //! finds the name that was probably meant.
 
 pub mod profile;
+pub mod key_class;
 pub mod settings;
 pub mod duration;
 pub mod nearest;
 
+pub use key_class::KeyClass;
 pub use profile::Profile;

@@ -58,6 +58,7 @@ pub fn read(adapter: &dyn Adapter, event: &WireEvent) -> Option<Read> {
         WireBody::PgNotification { .. }
         | WireBody::StoreError { .. }
         | WireBody::Connected
+        | WireBody::ConnectedFrom { .. }
         | WireBody::Startup { .. }
         | WireBody::Cancel
         | WireBody::Closed { .. }

@@ -220,6 +220,9 @@ impl Connection {
             return;
         }
         recorder.record_here(None, WireBody::Connected);
+        if let Ok(from) = gateway.peer_addr() {
+            recorder.record_here(None, WireBody::ConnectedFrom { port: from.port() });
+        }
         let mut ended = self.board.opened(recorder.connection);
         let session = Mutex::new(Session::new(recorder.store));
         let mut store = None;

@@ -80,6 +80,11 @@ pub enum WireBody {
     },
     /// A gateway connected.
     Connected,
+    /// Where the gateway connected from: what tells its processes apart.
+    ConnectedFrom {
+        /// The port.
+        port: u16,
+    },
     /// A Postgres session began; answered when it was first ready.
     Startup {
         /// `application_name`, empty where not given.
