@@ -67,7 +67,10 @@ impl<'de> Deserialize<'de> for Latencies {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut latencies = Latencies::default();
         for (micros, count) in Vec::<(u64, u64)>::deserialize(deserializer)? {
-            latencies.0.record_n(micros.clamp(RANGE.0, RANGE.1), count).map_err(D::Error::custom)?;
+            latencies
+                .0
+                .record_n(micros.clamp(RANGE.0, RANGE.1), count)
+                .map_err(D::Error::custom)?;
         }
         Ok(latencies)
     }

@@ -93,13 +93,15 @@ pub enum ProfileError {
     #[error(
         "there is no profile {name:?}{}; built in: {}",
         near.map(|near| format!("; did you mean {near:?}?")).unwrap_or_default(),
-        Profile::names().collect::<Vec<_>>().join(", ")
+        known.join(", ")
     )]
     Unknown {
         /// What was asked for.
         name: String,
         /// What was probably meant.
         near: Option<&'static str>,
+        /// What there is.
+        known: Vec<&'static str>,
     },
     /// The file does not hold a profile.
     #[error(transparent)]
@@ -120,7 +122,8 @@ impl Profile {
     pub fn built_in(name: &str) -> Result<Self, ProfileError> {
         let Some((_, text)) = BUILT_IN.iter().find(|(known, _)| *known == name) else {
             let near = nearest::nearest(name, Self::names());
-            return Err(ProfileError::Unknown { name: name.to_owned(), near });
+            let known = Self::names().collect();
+            return Err(ProfileError::Unknown { name: name.to_owned(), near, known });
         };
         let path = format!("built-in profile {name}");
         Ok(settings::parse(text, Path::new(&path))?)
@@ -148,6 +151,7 @@ mod tests {
     use insta::assert_snapshot;
 
     use super::*;
+    use crate::LoadProfile;
 
     #[test]
     fn every_built_in_profile_reads_and_bears_its_name() {
@@ -162,7 +166,8 @@ mod tests {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             let name = path.file_stem().unwrap().to_str().unwrap();
-            assert!(Profile::names().any(|known| known == name), "{name} is not in BUILT_IN");
+            let known = Profile::names().chain(LoadProfile::names()).any(|known| known == name);
+            assert!(known, "{name} is not in BUILT_IN");
         }
     }
 

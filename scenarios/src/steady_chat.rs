@@ -3,8 +3,8 @@
 //! All keys stay in use the whole time, so a cache that holds what it is told reads each of them once
 //! per lifetime and no more.
 
-use serde::{Deserialize, Serialize};
 use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
 
 /// Where chat completions are asked for, below the address of a replica.
 pub const PATH: &str = "/v1/chat/completions";

@@ -1,0 +1,463 @@
+//! Simulated callers, run by goose: the only file that speaks goose.
+//!
+//! goose takes a process for itself: it listens to signals, and its switch for stopping is one per
+//! process. So an attack is a process of its own, which reads its [`Order`] from standard input and
+//! tells what happens on standard output, a JSON object per line. It stops in good order when it is
+//! told to, and leaves at once when its input ends: whoever started it is gone.
+//!
+//! goose starts the callers over the ramp, has each wait its pause, and lets every request come to
+//! its end. Windows, counts and latencies are our own: goose's metrics are off.
+
+use std::{
+    io::{self, BufRead, Write},
+    sync::{
+        Arc, Mutex, OnceLock,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use goose::{
+    GooseAttack, GooseError,
+    client::GooseClientBuilder,
+    config::GooseConfiguration,
+    goose::{GooseUser, Scenario, Transaction, TransactionFunction},
+};
+use tokio::{
+    sync::{Notify, oneshot},
+    time::{MissedTickBehavior, interval, sleep_until},
+};
+
+use crate::{
+    load_profile::Balance,
+    order::{Counted, Order, Outcome, Progress, Told},
+    steady_chat::{self, Prompt},
+};
+
+/// How long a caller waits for an answer.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How much longer than the ramp it may take until all callers are there.
+const LATE: Duration = Duration::from_secs(30);
+
+/// Counters that callers share. More than there are processors, so that few callers meet at one.
+const SHARDS: usize = 16;
+
+/// The longest part of what was said to a failed request that is kept, in characters.
+const LONGEST_SAMPLE: usize = 300;
+
+/// What the input says when the attack is to stop in good order.
+pub const STOP: &str = "stop";
+
+/// Why an attack did not take place, or was not told to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum AttackError {
+    /// The order could not be read.
+    #[error("cannot read the order")]
+    Order(#[source] io::Error),
+    /// goose would not begin, or ended before it was told to.
+    #[error("goose gave up")]
+    Goose(#[from] Box<GooseError>),
+    /// goose ended before it was told to.
+    #[error("goose ended before the last window did")]
+    Early,
+    /// Nobody listens any more.
+    #[error("cannot tell what happens")]
+    Told(#[source] io::Error),
+}
+
+/// Reads an order from `input`, carries it out, and tells what happens to `out`.
+///
+/// # Errors
+///
+/// When the order cannot be read, goose gives up, or nobody listens.
+pub async fn serve(
+    mut input: impl BufRead + Send + 'static,
+    out: &mut dyn Write,
+) -> Result<(), AttackError> {
+    let mut line = String::new();
+    input.read_line(&mut line).map_err(AttackError::Order)?;
+    let order: Order =
+        serde_json::from_str(&line).map_err(|error| AttackError::Order(error.into()))?;
+    let (stop, stopped) = oneshot::channel();
+    let (leave, left) = oneshot::channel();
+    // A thread that waits for input cannot be awaited: it ends with the process.
+    thread::spawn(move || listen(input, stop, leave));
+    tokio::select! {
+        carried_out = carry_out(Arc::new(order), stopped, out) => carried_out,
+        // Nobody is left to tell, and nobody to attack for.
+        _ = left => Ok(()),
+    }
+}
+
+/// Waits for the word to stop, and for the end of the input.
+fn listen(input: impl BufRead, stop: oneshot::Sender<()>, leave: oneshot::Sender<()>) {
+    let mut stop = Some(stop);
+    for line in input.lines().map_while(Result::ok) {
+        if line == STOP
+            && let Some(stop) = stop.take()
+        {
+            // Whoever would stop may have ended by itself.
+            let _ended = stop.send(());
+        }
+    }
+    let _ended = leave.send(());
+}
+
+async fn carry_out(
+    order: Arc<Order>,
+    stopped: oneshot::Receiver<()>,
+    out: &mut dyn Write,
+) -> Result<(), AttackError> {
+    let meter = Arc::new(Meter::new(&order));
+    let goose = goose(&order, &meter).map_err(Box::new)?.execute();
+    tokio::pin!(goose);
+    let stopped = tokio::select! {
+        ended = &mut goose => {
+            ended.map_err(Box::new)?;
+            return Err(AttackError::Early);
+        }
+        stopped = conduct(&order, &meter, stopped, out) => stopped?,
+    };
+    meter.closing.store(true, Ordering::Relaxed);
+    goose::trigger_killswitch("the last window has ended");
+    goose.await.map_err(Box::new)?;
+    tell(out, &Told::Ended(Box::new(meter.outcome(stopped))))
+}
+
+/// Tells how far it is, and when windows begin and end. Returns at the end of the last one, when
+/// callers are too late for any, or when it is stopped; says whether it was.
+async fn conduct(
+    order: &Order,
+    meter: &Meter,
+    mut stopped: oneshot::Receiver<()>,
+    out: &mut dyn Write,
+) -> Result<bool, AttackError> {
+    let mut second = interval(Duration::from_secs(1));
+    second.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let late = meter.began + order.ramp + LATE;
+    let mut ended = 0;
+    loop {
+        let began = meter.windows_began();
+        let next = match (began, order.windows.get(ended)) {
+            (Some(began), Some(window)) => began + window.0,
+            (Some(_), None) => return Ok(false),
+            (None, _) => late,
+        };
+        tokio::select! {
+            biased;
+            // The input ends only with whoever started us, and that is noticed elsewhere.
+            Ok(()) = &mut stopped => return Ok(true),
+            () = meter.all_there.notified() => tell(out, &Told::AllThere)?,
+            () = sleep_until(next.into()) => {
+                if began.is_none() {
+                    return Ok(false);
+                }
+                tell(out, &Told::WindowEnded { window: ended })?;
+                ended += 1;
+            }
+            _ = second.tick() => tell(out, &Told::Progress(meter.progress()))?,
+        }
+    }
+}
+
+fn tell(out: &mut dyn Write, told: &Told) -> Result<(), AttackError> {
+    let line = serde_json::to_string(told).map_err(|error| AttackError::Told(error.into()))?;
+    writeln!(out, "{line}").and_then(|()| out.flush()).map_err(AttackError::Told)
+}
+
+/// goose, told whom to start, and to keep quiet about it.
+fn goose(order: &Arc<Order>, meter: &Arc<Meter>) -> Result<GooseAttack, GooseError> {
+    // It starts callers at a rate, of which it takes no more digits than these.
+    let ramp = order.ramp.max(Duration::from_millis(1));
+    let rate = format!("{:.4}", f64::from(order.callers) / ramp.as_secs_f64());
+    let callers = order.callers.to_string();
+    let base = order.replicas.first().map_or("http://127.0.0.1", String::as_str);
+    let configuration = GooseConfiguration::parse_args_default(&[
+        "--host",
+        base,
+        "--users",
+        &callers,
+        "--increase-rate",
+        &rate,
+        "--no-metrics",
+        "--no-telnet",
+        "-qqq",
+    ])?;
+    // Where nothing is encrypted there are no certificates to read, and there may be none.
+    let in_the_clear = order.replicas.iter().all(|base| base.starts_with("http:"));
+    let client = GooseClientBuilder::new()
+        .without_cookies()
+        .timeout(PATIENCE)
+        .gzip(false)
+        .accept_invalid_certs(in_the_clear)
+        .user_agent(concat!("gauntlet/", env!("CARGO_PKG_VERSION")));
+    let scenario = Scenario::new("steady chat")
+        .set_wait_time(order.pause.least, order.pause.most)?
+        .register_transaction(Transaction::new(arrives(meter)).set_on_start())
+        .register_transaction(Transaction::new(chats(order, meter)));
+    GooseAttack::initialize_with_config(configuration)?
+        .set_client_builder_without_cookies(client)
+        .map(|attack| attack.register_scenario(scenario))
+}
+
+/// What a caller does first: it is there.
+fn arrives(meter: &Arc<Meter>) -> TransactionFunction {
+    let meter = Arc::clone(meter);
+    Arc::new(move |_| {
+        meter.arrived();
+        Box::pin(async { Ok(()) })
+    })
+}
+
+/// What a caller does from then on.
+fn chats(order: &Arc<Order>, meter: &Arc<Meter>) -> TransactionFunction {
+    let (order, meter) = (Arc::clone(order), Arc::clone(meter));
+    Arc::new(move |user| {
+        let (order, meter) = (Arc::clone(&order), Arc::clone(&meter));
+        Box::pin(async move {
+            if !meter.closing.load(Ordering::Relaxed) {
+                chat(user, &order, &meter).await;
+            }
+            Ok(())
+        })
+    })
+}
+
+/// One request of a caller.
+async fn chat(user: &GooseUser, order: &Order, meter: &Meter) {
+    let caller = user.weighted_users_index;
+    let turn = meter.turn(caller);
+    let key = steady_chat::key(caller, turn, order.keys.len());
+    let replica = match order.balance {
+        Balance::Pinned => caller % order.replicas.len().max(1),
+        Balance::EachRequest => {
+            // Every caller begins elsewhere, and none keeps in step with its keys.
+            let turn = usize::try_from(turn).unwrap_or_default();
+            (caller + turn + turn / order.keys.len().max(1)) % order.replicas.len().max(1)
+        }
+    };
+    let (Some(secret), Some(base)) = (order.keys.get(key), order.replicas.get(replica)) else {
+        return;
+    };
+    let request = user
+        .client
+        .post(format!("{base}{}", steady_chat::PATH))
+        .bearer_auth(secret)
+        .json(&Prompt::new(&order.model, &order.mark, caller, turn));
+    meter.sent.fetch_add(1, Ordering::Relaxed);
+    let began = Instant::now();
+    let answered = async {
+        let answer = request.send().await?;
+        let status = answer.status();
+        answer.bytes().await.map(|body| (status, body))
+    };
+    let ended = match answered.await {
+        Ok((status, body)) if status.is_success() && steady_chat::is_answer(&body) => {
+            Ok(began.elapsed())
+        }
+        Ok((status, body)) => {
+            let how = match status.is_success() {
+                true => format!("{} without a completion", status.as_u16()),
+                false => status.as_u16().to_string(),
+            };
+            Err((how, String::from_utf8_lossy(&body).chars().take(LONGEST_SAMPLE).collect()))
+        }
+        Err(error) => {
+            let how = match () {
+                () if error.is_timeout() => "no answer in time",
+                () if error.is_connect() => "no connection",
+                () => "broken off",
+            };
+            Err((how.to_owned(), error.without_url().to_string()))
+        }
+    };
+    meter.ended(caller, key, replica, ended);
+}
+
+/// What all callers count together.
+struct Meter {
+    began: Instant,
+    callers: u32,
+    /// Ends of windows, from the moment at which all callers are there.
+    windows: Vec<Duration>,
+    there: AtomicU32,
+    windows_begin: OnceLock<Instant>,
+    all_there: Notify,
+    closing: AtomicBool,
+    sent: AtomicU64,
+    turns: Vec<AtomicU64>,
+    /// Stretches of time: before the windows, up to the end of each window, and after the last.
+    shards: Vec<Mutex<Vec<Counted>>>,
+}
+
+impl Meter {
+    fn new(order: &Order) -> Meter {
+        let windows: Vec<_> = order.windows.iter().map(|window| window.0).collect();
+        let stretches = vec![Counted::default(); windows.len() + 2];
+        Meter {
+            began: Instant::now(),
+            callers: order.callers,
+            windows,
+            there: AtomicU32::new(0),
+            windows_begin: OnceLock::new(),
+            all_there: Notify::new(),
+            closing: AtomicBool::new(false),
+            sent: AtomicU64::new(0),
+            turns: (0..order.callers).map(|_| AtomicU64::new(0)).collect(),
+            shards: (0..SHARDS).map(|_| Mutex::new(stretches.clone())).collect(),
+        }
+    }
+
+    fn arrived(&self) {
+        if self.there.fetch_add(1, Ordering::Relaxed) + 1 == self.callers {
+            self.windows_begin.get_or_init(Instant::now);
+            self.all_there.notify_one();
+        }
+    }
+
+    fn windows_began(&self) -> Option<Instant> {
+        self.windows_begin.get().copied()
+    }
+
+    /// The number of a caller's next request, from zero.
+    fn turn(&self, caller: usize) -> u64 {
+        self.turns.get(caller).map_or(0, |turn| turn.fetch_add(1, Ordering::Relaxed))
+    }
+
+    fn ended(
+        &self,
+        caller: usize,
+        key: usize,
+        replica: usize,
+        ended: Result<Duration, (String, String)>,
+    ) {
+        let stretch = match self.windows_began() {
+            None => 0,
+            Some(began) => {
+                let since = began.elapsed();
+                1 + self.windows.iter().filter(|end| **end <= since).count()
+            }
+        };
+        let mut shard = self.shard(caller % SHARDS);
+        if let Some(counted) = shard.get_mut(stretch) {
+            counted.count(key, replica, ended);
+        }
+    }
+
+    fn shard(&self, place: usize) -> std::sync::MutexGuard<'_, Vec<Counted>> {
+        // Nothing that holds it can panic half-way through a count.
+        self.shards[place].lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn progress(&self) -> Progress {
+        let mut progress =
+            Progress { callers: self.there.load(Ordering::Relaxed), ..Progress::default() };
+        for place in 0..self.shards.len() {
+            for counted in self.shard(place).iter() {
+                progress.answered += counted.answered();
+                progress.failed += counted.failures();
+            }
+        }
+        progress
+    }
+
+    fn outcome(&self, stopped: bool) -> Outcome {
+        let mut stretches = vec![Counted::default(); self.windows.len() + 2];
+        for place in 0..self.shards.len() {
+            for (all, one) in stretches.iter_mut().zip(self.shard(place).iter()) {
+                all.merge(one);
+            }
+        }
+        let mut whole = Counted::default();
+        for stretch in &stretches {
+            whole.merge(stretch);
+        }
+        // Windows begin together, so each holds those that end before it.
+        let over = self.windows_began().map_or(Duration::ZERO, |began| began.elapsed());
+        let mut so_far = Counted::default();
+        let windows = self
+            .windows
+            .iter()
+            .zip(&stretches[1..])
+            .take_while(|(end, _)| **end <= over)
+            .map(|(_, stretch)| {
+                so_far.merge(stretch);
+                so_far.clone()
+            })
+            .collect();
+        Outcome { stopped, sent: self.sent.load(Ordering::Relaxed), windows, whole }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use wiremock::{Mock, MockServer, ResponseTemplate, matchers};
+
+    use super::*;
+    use crate::order::{Pause, Window};
+
+    /// Carries out an attack, and returns what it told.
+    async fn told(order: &Order) -> Vec<Told> {
+        let (input, mut keep) = io::pipe().unwrap();
+        keep.write_all(format!("{}\n", serde_json::to_string(order).unwrap()).as_bytes()).unwrap();
+        let mut out = Vec::new();
+        serve(io::BufReader::new(input), &mut out).await.unwrap();
+        drop(keep);
+        let lines = String::from_utf8(out).unwrap();
+        lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// goose is one per process, so there is one attack here.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn every_request_is_sent_answered_and_counted_once() {
+        let server = MockServer::start().await;
+        let answer = json!({"choices": [{"message": {"content": "hello"}}]});
+        Mock::given(matchers::header("authorization", "Bearer sk-b"))
+            .respond_with(ResponseTemplate::new(429).set_body_string("slow down"))
+            .mount(&server)
+            .await;
+        Mock::given(matchers::path("/v1/chat/completions"))
+            .respond_with(ResponseTemplate::new(200).set_body_json(answer))
+            .mount(&server)
+            .await;
+        let order = Order {
+            replicas: vec![server.uri(), server.uri()],
+            keys: vec!["sk-a".to_owned(), "sk-b".to_owned()],
+            model: "gauntlet-a".to_owned(),
+            mark: "g0".to_owned(),
+            callers: 4,
+            ramp: Duration::from_millis(200),
+            pause: Pause { least: Duration::from_millis(10), most: Duration::from_millis(20) },
+            balance: Balance::Pinned,
+            windows: [300, 600].map(Duration::from_millis).map(Window).to_vec(),
+        };
+        let told = told(&order).await;
+
+        let without_progress: Vec<_> =
+            told.iter().filter(|told| !matches!(told, Told::Progress(_))).collect();
+        let [
+            Told::AllThere,
+            Told::WindowEnded { window: 0 },
+            Told::WindowEnded { window: 1 },
+            last,
+        ] = without_progress.as_slice()
+        else {
+            panic!("{told:?}");
+        };
+        let Told::Ended(outcome) = last else { panic!("{told:?}") };
+        let received = server.received_requests().await.unwrap().len() as u64;
+        assert_eq!(outcome.sent, received);
+        assert_eq!(outcome.whole.requests(), received);
+        assert_eq!(outcome.whole.by_key.iter().sum::<u64>(), received);
+        assert_eq!(outcome.whole.failed["429"].said, "slow down");
+        assert_eq!(outcome.whole.failed["429"].count, outcome.whole.by_key[1]);
+        assert!(outcome.whole.by_replica.iter().all(|requests| *requests > 0));
+        let [first, second] = outcome.windows.as_slice() else { panic!("{outcome:?}") };
+        assert!(0 < first.requests() && first.requests() < second.requests());
+        assert!(second.requests() < received);
+        assert!(!outcome.stopped);
+    }
+}
