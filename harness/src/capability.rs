@@ -28,11 +28,15 @@ pub enum Capability {
     Logs,
     /// Prompts end at the mock provider, whose ledger we read.
     MockUpstream,
+    /// Stacks of other shapes can be started beside the shared one.
+    OwnStacks,
+    /// The adjacent release can be started too.
+    NextBuild,
 }
 
 impl Capability {
     /// Every capability there is.
-    pub const ALL: [Capability; 8] = [
+    pub const ALL: [Capability; 10] = [
         Capability::VirtualKeys,
         Capability::Teams,
         Capability::Users,
@@ -41,6 +45,8 @@ impl Capability {
         Capability::PostgresWire,
         Capability::Logs,
         Capability::MockUpstream,
+        Capability::OwnStacks,
+        Capability::NextBuild,
     ];
 
     /// What would have to be in `target.toml` for the target to have it.
@@ -57,6 +63,8 @@ impl Capability {
             Capability::MockUpstream => {
                 "a [managed] target whose models point at {upstream_url}, or `mock_url`"
             }
+            Capability::OwnStacks => "a [managed] target, which we start in any shape",
+            Capability::NextBuild => "a [managed.next] with the command of the adjacent release",
         }
     }
 }
@@ -72,6 +80,8 @@ impl fmt::Display for Capability {
             Capability::PostgresWire => "Postgres on the wire",
             Capability::Logs => "logs",
             Capability::MockUpstream => "mock upstream",
+            Capability::OwnStacks => "stacks of its own",
+            Capability::NextBuild => "an adjacent release",
         })
     }
 }

@@ -5,7 +5,9 @@ use proptest::strategy::BoxedStrategy;
 use crate::{
     capability::Capability,
     history::{History, Manifest},
+    op::Replica,
     plan::Plan,
+    target::Topology,
     verdict::Verdict,
 };
 
@@ -23,8 +25,57 @@ pub enum Level {
 pub struct Arm {
     /// What sets this arm apart, as in `shared ids`.
     pub name: &'static str,
+    /// What it is driven against.
+    pub stack: Stack,
     /// What is driven.
     pub plan: Plan,
+}
+
+impl Arm {
+    /// An arm on the stack that most checks share.
+    pub fn shared(name: &'static str, plan: Plan) -> Arm {
+        Arm { name, stack: Stack::Shared, plan }
+    }
+}
+
+/// What an arm is driven against.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stack {
+    /// The stack that the target's description asks for.
+    Shared,
+    /// A stack of the check's own.
+    Own(Shape),
+}
+
+/// The shape of a stack of a check's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Shape {
+    /// How many of what.
+    pub topology: Topology,
+    /// Which releases its replicas are of.
+    pub builds: Builds,
+}
+
+/// Which releases the replicas of a stack are of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Builds {
+    /// All of the described one.
+    Current,
+    /// All of the adjacent one.
+    Next,
+    /// Of the described one and of the adjacent one in turn; the first is of the described one.
+    Mixed,
+}
+
+impl Builds {
+    /// Whether a replica is of the adjacent release.
+    pub fn is_next(self, replica: Replica) -> bool {
+        match self {
+            Builds::Current => false,
+            Builds::Next => true,
+            Builds::Mixed => replica.0 % 2 == 1,
+        }
+    }
 }
 
 /// One check.
@@ -52,7 +103,7 @@ pub struct Check {
 
 /// The arms of a check that drives its plan once, as it is.
 pub fn one_arm(plan: &Plan) -> Vec<Arm> {
-    vec![Arm { name: "as planned", plan: plan.clone() }]
+    vec![Arm::shared("as planned", plan.clone())]
 }
 
 /// The history of a check with one arm.

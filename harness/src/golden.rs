@@ -10,8 +10,9 @@ use serde_json::Value;
 
 use crate::{
     history::{Access, Event, HISTORY_VERSION, History, Level},
-    op::{Admin, Field, Kind, Op, Outcome, Refusal},
+    op::{Admin, Field, Kind, Listed, Op, Outcome, Refusal},
     plan::{IdShape, Naming, PLAN_VERSION, Plan, Step, Wait},
+    store_step::{Change, Edit, Object, Poison, Strike},
 };
 
 /// The stored words of an enum. A variant that is left out does not compile.
@@ -45,6 +46,9 @@ fn the_golden_plan_uses_every_word() {
             Step::StartTraffic { .. } => "start_traffic",
             Step::StopTraffic => "stop_traffic",
             Step::Wait(_) => "wait",
+            Step::Store(_) => "store",
+            Step::Strike(_) => "strike",
+            Step::Heal => "heal",
         },
     );
     uses(
@@ -66,10 +70,59 @@ fn the_golden_plan_uses_every_word() {
             IdShape::Braces => "braces",
         },
     );
-    uses(&used, &words! { Op::Admin(_) => "admin", Op::Chat(_) => "chat" });
     uses(
         &used,
         &words! {
+            Op::Admin(_) => "admin",
+            Op::Chat(_) => "chat",
+            Op::ListModels { .. } => "list_models",
+        },
+    );
+    uses(&used, &words! { Edit::Poison { .. } => "poison", Edit::Row { .. } => "row" });
+    uses(
+        &used,
+        &words! {
+            Object::Key(_) => "key",
+            Object::User(_) => "user",
+            Object::Team(_) => "team",
+            Object::Member { .. } => "member",
+        },
+    );
+    uses(
+        &used,
+        &words! {
+            Poison::Flipped { .. } => "flipped",
+            Poison::Cut { .. } => "cut",
+            Poison::Null => "null",
+            Poison::Nothing => "nothing",
+            Poison::EmptyText => "empty_text",
+            Poison::EmptyList => "empty_list",
+            Poison::EmptyObject => "empty_object",
+            Poison::HugeNumber => "huge_number",
+            Poison::LongText => "long_text",
+            Poison::Deep => "deep",
+            Poison::Foreign(_) => "foreign",
+        },
+    );
+    uses(
+        &used,
+        &words! {
+            Change::Models(_) => "models",
+            Change::Blocked(_) => "blocked",
+            Change::MaxBudget(_) => "max_budget",
+        },
+    );
+    uses(
+        &used,
+        &words! {
+            Strike::SlowReads { .. } => "slow_reads",
+            Strike::FailReads { .. } => "fail_reads",
+        },
+    );
+    uses(
+        &used,
+        &words! {
+            Admin::CreateOrganisation { .. } => "create_organisation",
             Admin::CreateUser { .. } => "create_user",
             Admin::UpdateUser { .. } => "update_user",
             Admin::DeleteUser { .. } => "delete_user",
@@ -112,6 +165,9 @@ fn the_golden_history_uses_every_word() {
             Event::Sql { .. } => "sql",
             Event::Log { .. } => "log",
             Event::Attempt { .. } => "attempt",
+            Event::Edited { .. } => "edited",
+            Event::Struck { .. } => "struck",
+            Event::Healed { .. } => "healed",
             Event::Gap { .. } => "gap",
             Event::Exited { .. } => "exited",
         },
@@ -120,10 +176,12 @@ fn the_golden_history_uses_every_word() {
         &used,
         &words! {
             Outcome::Answered { .. } => "answered",
+            Outcome::Listed { .. } => "listed",
             Outcome::Refused { .. } => "refused",
             Outcome::Indeterminate { .. } => "indeterminate",
         },
     );
+    uses(&used, &words! { Listed::Alias(_) => "alias", Listed::Stranger(_) => "stranger" });
     uses(
         &used,
         &words! {

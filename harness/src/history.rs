@@ -12,6 +12,7 @@ use crate::{
     clock::Micros,
     op::{Call, Chat, Kind, Op, Outcome, Replica},
     plan::{self, Plan},
+    store_step::{Edit, Strike, edit_told},
 };
 
 /// The version of the stored form of a history.
@@ -180,6 +181,25 @@ pub enum Event {
         /// The status the provider answered with.
         status: u16,
     },
+    /// A store was changed behind the gateway's back. The entry's moment is when it was done.
+    Edited {
+        /// What was asked for.
+        edit: Edit,
+        /// Redis keys or rows that were changed.
+        touched: u64,
+    },
+    /// A fault struck the stores of every replica.
+    Struck {
+        /// Which.
+        strike: Strike,
+    },
+    /// A fault was healed.
+    Healed {
+        /// Which.
+        strike: Strike,
+        /// Requests that it hit, over all replicas.
+        hits: u64,
+    },
     /// Evidence that should be here is missing.
     Gap {
         /// Who could not see.
@@ -252,7 +272,7 @@ impl Seen<'_> {
     pub fn chat(&self) -> Option<&Chat> {
         match &self.call.op {
             Op::Chat(chat) => Some(chat),
-            Op::Admin(_) => None,
+            Op::Admin(_) | Op::ListModels { .. } => None,
         }
     }
 
@@ -382,6 +402,14 @@ pub fn tell(history: &History, entry: &Entry) -> (String, String) {
             let call =
                 call.map_or_else(|| "no call of ours".to_owned(), |id| format!("call {}", id.0));
             ("upstream".to_owned(), format!("{call} arrives, is answered {status}"))
+        }
+        Event::Edited { edit, touched } => {
+            let told = edit_told(&history.plan, edit);
+            ("stores".to_owned(), format!("{told}: {touched} changed"))
+        }
+        Event::Struck { strike } => ("nemesis".to_owned(), strike.to_string()),
+        Event::Healed { strike, hits } => {
+            ("nemesis".to_owned(), format!("healed after {hits} hits: {strike}"))
         }
         Event::Gap { observer, why } => (observer.clone(), format!("evidence missing: {why}")),
         Event::Exited { replica, how } => (replica.to_string(), format!("ended: {how}")),

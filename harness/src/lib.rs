@@ -15,6 +15,7 @@
 pub mod capability;
 pub mod op;
 pub mod plan;
+pub mod store_step;
 pub mod history;
 pub mod verdict;
 pub mod check;
@@ -29,6 +30,7 @@ pub mod adapters;
 pub mod client;
 pub mod observers;
 pub mod logs;
+pub mod tally;
 pub mod runner;
 pub mod store;
 pub mod report;

@@ -29,7 +29,7 @@ pub struct Id(pub u8);
 /// A virtual key of the plan. Its text is the gateway's to choose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Key(pub u8);
+pub struct Key(pub u16);
 
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -120,6 +120,11 @@ impl<T> Field<T> {
     pub fn is_absent(&self) -> bool {
         matches!(self, Field::Absent)
     }
+
+    /// Left out: what a stored plan means that was written before there was the field.
+    fn left_out() -> Field<T> {
+        Field::Absent
+    }
 }
 
 /// What a management call says about a user, a team or a key alike.
@@ -160,20 +165,39 @@ pub struct KeyFields {
     pub user: Field<Id>,
     /// The team that owns the key.
     pub team: Field<Id>,
+    /// The organisation that the key belongs to.
+    #[serde(default = "Field::left_out", skip_serializing_if = "Field::is_absent")]
+    pub organisation: Field<Id>,
+    /// Whether the caller chooses the secret: the one that prompts with this key carry before it is
+    /// issued.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub chosen_secret: bool,
     /// Everything else.
     pub terms: Terms,
 }
 
 impl KeyFields {
     /// Nothing is said.
-    pub const UNSAID: KeyFields =
-        KeyFields { user: Field::Absent, team: Field::Absent, terms: Terms::UNSAID };
+    pub const UNSAID: KeyFields = KeyFields {
+        user: Field::Absent,
+        team: Field::Absent,
+        organisation: Field::Absent,
+        chosen_secret: false,
+        terms: Terms::UNSAID,
+    };
 }
 
 /// A management call.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Admin {
+    /// Creates an organisation.
+    CreateOrganisation {
+        /// Which.
+        organisation: Id,
+        /// With what.
+        terms: Terms,
+    },
     /// Creates a user, without a key of its own.
     CreateUser {
         /// Whom.
@@ -298,6 +322,11 @@ pub enum Op {
     Admin(Admin),
     /// A prompt.
     Chat(Chat),
+    /// Asks which models a key may call.
+    ListModels {
+        /// With which key.
+        key: Key,
+    },
 }
 
 /// An op and the replica that it is sent to.
@@ -321,6 +350,13 @@ pub enum Outcome {
         /// The mark of the mock provider's answer, where the answer carried one.
         fingerprint: Option<String>,
     },
+    /// The gateway told which models may be called.
+    Listed {
+        /// HTTP status.
+        status: u16,
+        /// The models, in the order told.
+        models: Vec<Listed>,
+    },
     /// The gateway declined.
     Refused {
         /// HTTP status.
@@ -342,7 +378,7 @@ pub enum Outcome {
 impl Outcome {
     /// Whether the gateway did as asked.
     pub fn is_answered(&self) -> bool {
-        matches!(self, Outcome::Answered { .. })
+        matches!(self, Outcome::Answered { .. } | Outcome::Listed { .. })
     }
 }
 
@@ -350,10 +386,33 @@ impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Outcome::Answered { status, .. } => write!(f, "answered {status}"),
+            Outcome::Listed { status, models } => {
+                let told: Vec<_> = models.iter().map(ToString::to_string).collect();
+                write!(f, "answered {status} with [{}]", told.join(", "))
+            }
             Outcome::Refused { status, refusal, message, .. } => {
                 write!(f, "refused {status} ({refusal}): {message}")
             }
             Outcome::Indeterminate { why } => write!(f, "indeterminate: {why}"),
+        }
+    }
+}
+
+/// A model in a gateway's list.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Listed {
+    /// One of the aliases that the target offers.
+    Alias(Alias),
+    /// Something that nobody configured.
+    Stranger(String),
+}
+
+impl fmt::Display for Listed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Listed::Alias(alias) => write!(f, "{alias}"),
+            Listed::Stranger(name) => write!(f, "{name:?}"),
         }
     }
 }

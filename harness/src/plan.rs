@@ -8,7 +8,10 @@ use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::op::{Admin, Call, Chat, Field, Id, KeyFields, Kind, MicroUsd, Op, Terms};
+use crate::{
+    op::{Admin, Call, Chat, Field, Id, KeyFields, Kind, MicroUsd, Op, Terms},
+    store_step::{Edit, Strike, edit_told},
+};
 
 /// The version of the stored form of a plan.
 pub const PLAN_VERSION: u32 = 1;
@@ -43,8 +46,15 @@ impl Plan {
         self.steps.iter().flat_map(|step| match step {
             Step::Call(call) => std::slice::from_ref(call),
             Step::Together(calls) | Step::StartTraffic { calls, .. } => calls,
-            Step::StopTraffic | Step::Wait(_) => &[],
+            Step::StopTraffic | Step::Wait(_) | Step::Store(_) | Step::Strike(_) | Step::Heal => {
+                &[]
+            }
         })
+    }
+
+    /// Whether a fault strikes, which every other case on the stack would feel too.
+    pub fn strikes(&self) -> bool {
+        self.steps.iter().any(|step| matches!(step, Step::Strike(_)))
     }
 
     /// The text of an id, under the run-unique `prefix` of the case.
@@ -120,6 +130,12 @@ pub enum Step {
     StopTraffic,
     /// Lets time pass: the time itself is the subject.
     Wait(Wait),
+    /// Changes something in a store, behind the gateway's back.
+    Store(Edit),
+    /// Strikes the stores of every replica with a fault.
+    Strike(Strike),
+    /// Heals every fault that has struck.
+    Heal,
 }
 
 /// A time, in the target's declared bounds.
@@ -198,6 +214,9 @@ fn tell_step(plan: &Plan, step: &Step) -> String {
         Step::Wait(Wait::Milliseconds(ms)) => format!("wait {ms} ms"),
         Step::Wait(Wait::Lifetimes(1)) => "wait a lifetime".to_owned(),
         Step::Wait(Wait::Lifetimes(number)) => format!("wait {number} lifetimes"),
+        Step::Store(edit) => edit_told(plan, edit),
+        Step::Strike(strike) => strike.to_string(),
+        Step::Heal => "heal the faults".to_owned(),
     }
 }
 
@@ -213,13 +232,14 @@ pub fn tell(plan: &Plan, call: &Call) -> String {
             let streamed = if *streamed { ", streamed" } else { "" };
             format!("chat with {key}, {alias}{streamed}")
         }
+        Op::ListModels { key } => format!("list the models of {key}"),
         Op::Admin(admin) => tell_admin(plan, admin),
     };
     format!("{what} ({})", call.replica)
 }
 
 /// The id of an object in a story: `user "i0"`.
-struct Told<'a>(&'a Plan, Kind, Id);
+pub(crate) struct Told<'a>(pub(crate) &'a Plan, pub(crate) Kind, pub(crate) Id);
 
 impl fmt::Display for Told<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -231,6 +251,10 @@ fn tell_admin(plan: &Plan, admin: &Admin) -> String {
     let user = |id: &Id| Told(plan, Kind::User, *id);
     let team = |id: &Id| Told(plan, Kind::Team, *id);
     match admin {
+        Admin::CreateOrganisation { organisation: id, terms } => {
+            let organisation = Told(plan, Kind::Organisation, *id);
+            format!("create {organisation}{}", listed(terms_told(terms)))
+        }
         Admin::CreateUser { user: id, terms } => {
             format!("create {}{}", user(id), listed(terms_told(terms)))
         }
@@ -291,6 +315,8 @@ fn key_told(plan: &Plan, fields: &KeyFields) -> String {
     let owners = [
         field_told("user_id", &fields.user, id(Kind::User)),
         field_told("team_id", &fields.team, id(Kind::Team)),
+        field_told("organization_id", &fields.organisation, id(Kind::Organisation)),
+        fields.chosen_secret.then(|| "a secret of our own".to_owned()),
     ];
     listed(owners.into_iter().chain(terms_told(&fields.terms)))
 }
@@ -334,6 +360,7 @@ mod tests {
                                 metadata: Field::Empty,
                                 ..Terms::UNSAID
                             },
+                            ..KeyFields::UNSAID
                         },
                     }),
                 }),

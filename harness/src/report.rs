@@ -223,7 +223,9 @@ fn lane(entry: &Entry) -> Lane {
         Event::Log { .. } => Lane::Log,
         Event::Attempt { .. } => Lane::Upstream,
         Event::Exited { replica, .. } => Lane::Replica(replica.0),
-        Event::Gap { .. } => Lane::Nemesis,
+        Event::Edited { .. } | Event::Struck { .. } | Event::Healed { .. } | Event::Gap { .. } => {
+            Lane::Nemesis
+        }
     }
 }
 

@@ -14,6 +14,14 @@ pub fn request(admin: &Admin, names: &Names) -> Request {
     let team = |id| json!(names.id(Kind::Team, id));
     let key = |key: &Key| json!(names.key(*key));
     match admin {
+        Admin::CreateOrganisation { organisation: id, terms } => {
+            let alias = alias_text(names, "organization");
+            let mut body = terms_body(terms, names, "organization_alias", &alias);
+            body.insert("organization_id".to_owned(), json!(names.id(Kind::Organisation, *id)));
+            // The one field without which LiteLLM makes no organisation.
+            body.entry("organization_alias").or_insert(alias);
+            post("/organization/new", body)
+        }
         Admin::CreateUser { user: id, terms } => {
             let mut body = terms_body(terms, names, "user_alias", &alias_text(names, "user"));
             body.insert("user_id".to_owned(), user(*id));
@@ -110,6 +118,12 @@ fn key_body(fields: &KeyFields, names: &Names, place: Key) -> Map<String, Value>
     let mut body = Map::new();
     put(&mut body, "user_id", &fields.user, &json!(""), |id| json!(names.id(Kind::User, *id)));
     put(&mut body, "team_id", &fields.team, &json!(""), |id| json!(names.id(Kind::Team, *id)));
+    put(&mut body, "organization_id", &fields.organisation, &json!(""), |id| {
+        json!(names.id(Kind::Organisation, *id))
+    });
+    if fields.chosen_secret {
+        body.insert("key".to_owned(), json!(names.key(place)));
+    }
     body.extend(terms_body(&fields.terms, names, "key_alias", &key_alias(names, place)));
     body
 }
@@ -186,6 +200,7 @@ mod tests {
                 max_budget: Field::Set(MicroUsd(1_500_000)),
                 ..Terms::UNSAID
             },
+            ..KeyFields::UNSAID
         };
         let request = request(&Admin::GenerateKey { key: Key(0), fields }, &names());
         assert_snapshot!(request.body, @r#"{"user_id":"g1c2xi0","team_id":null,"models":[],"max_budget":1.5}"#);

@@ -13,10 +13,14 @@ use std::{path::Path, time::Duration};
 
 use serde_json::Value;
 
-use super::{Adapter, Line, Names, Request, admin_calls, default_staleness};
+use super::{
+    Adapter, Line, Names, Request, Statement, admin_calls, default_staleness,
+    row_changes::{self, Row},
+};
 use crate::{
     history::{Level, Manifest},
     op::{Admin, Kind, Refusal},
+    store_step::{Change, Object},
     target::MissingBinary,
     wire::record::{PgStatement, RedisCommand, RedisReply, WireBody, WireEvent},
 };
@@ -127,6 +131,24 @@ impl Adapter for LiteLlm {
 
     fn stored_form(&self, secret: &str) -> String {
         admin_calls::sha256_hex(secret)
+    }
+
+    fn row_change(&self, object: Object, change: &Change, names: &Names) -> Option<Statement> {
+        let columns: &[_] = match object {
+            Object::Key(_) => &["token"],
+            Object::User(_) => &["user_id"],
+            Object::Team(_) => &["team_id"],
+            // A membership's budget is a row of its own, which several may refer to.
+            Object::Member { .. } => return None,
+        };
+        let table = match (object, change) {
+            (Object::Key(_), _) => "\"LiteLLM_VerificationToken\"",
+            (Object::User(_), Change::Blocked(_)) => return None,
+            (Object::User(_), _) => "\"LiteLLM_UserTable\"",
+            (Object::Team(_) | Object::Member { .. }, _) => "\"LiteLLM_TeamTable\"",
+        };
+        let row = Row { table, columns, values: row_changes::identifying(object, names) };
+        Some(row_changes::update(row, change, names))
     }
 
     fn refusal(&self, status: u16, body: &Value) -> Refusal {

@@ -7,6 +7,7 @@
 pub mod admin_calls;
 pub mod litellm;
 pub mod reference;
+mod row_changes;
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
@@ -16,6 +17,7 @@ use crate::{
     history::{Level, Manifest},
     op::{Admin, Alias, Id, Key, Kind, Refusal},
     plan::Plan,
+    store_step::{Change, Object},
     target::MissingBinary,
     wire::record::WireEvent,
 };
@@ -27,6 +29,15 @@ pub struct Request {
     pub path: &'static str,
     /// The JSON body of the POST.
     pub body: Value,
+}
+
+/// A statement for Postgres, whose parameters are text; it casts them itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Statement {
+    /// What to do.
+    pub sql: String,
+    /// `$1` and so on.
+    pub params: Vec<String>,
 }
 
 /// The texts that stand for a plan's entities in one drive of it.
@@ -52,6 +63,12 @@ impl Names {
     pub fn alias(&self, alias: Alias) -> String {
         let known = self.aliases.get(usize::from(alias.0));
         known.cloned().unwrap_or_else(|| format!("no-such-model-{}", alias.0))
+    }
+
+    /// The alias that has this name.
+    pub fn alias_of(&self, name: &str) -> Option<Alias> {
+        let at = self.aliases.iter().position(|known| known == name)?;
+        u8::try_from(at).ok().map(Alias)
     }
 
     /// The secret of a key; one that was never issued where the key was not.
@@ -95,6 +112,11 @@ pub trait Adapter: Sync {
     /// The management call that carries out `admin`.
     fn admin(&self, admin: &Admin, names: &Names) -> Request;
 
+    /// The path under which a key may ask for the models that it may call.
+    fn models_path(&self) -> &'static str {
+        "/v1/models"
+    }
+
     /// The secret of the key that a successful call issued.
     fn issued_key(&self, body: &Value) -> Option<String>;
 
@@ -103,6 +125,10 @@ pub trait Adapter: Sync {
 
     /// What an answer that is not a success means.
     fn refusal(&self, status: u16, body: &Value) -> Refusal;
+
+    /// The statement that changes the row of an object, behind the gateway's back. None where the
+    /// product has no such row or no such column.
+    fn row_change(&self, object: Object, change: &Change, names: &Names) -> Option<Statement>;
 
     /// The kinds of identity that a statement reads, with these parameters; empty for any other.
     fn identity_reads(&self, sql: &str, params: &[Option<String>]) -> Vec<Kind>;

@@ -4,10 +4,14 @@ use std::{path::Path, time::Duration};
 
 use serde_json::Value;
 
-use super::{Adapter, Line, Names, Request, admin_calls};
+use super::{
+    Adapter, Line, Names, Request, Statement, admin_calls,
+    row_changes::{self, Row},
+};
 use crate::{
     history::{Level, Manifest},
     op::{Admin, Kind, Refusal},
+    store_step::{Change, Object},
     target::{Binary, MissingBinary},
     wire::record::{WireBody, WireEvent},
 };
@@ -34,15 +38,17 @@ fn described(gateway: &Path) -> String {
     };
     let config = format!(
         "model_list:\n{}{}general_settings:\n  master_key: {{master_key}}\n  \
-         database_url: {{postgres_url}}\n  redis_url: {{redis_url}}\n  auth_cache_ttl_ms: {ttl_ms}\n  \
-         negative_ttl_ms: 500\n",
+         database_url: {{postgres_url}}\n  redis_url: {{redis_url}} # {{redis_only}}\n  \
+         auth_cache_ttl_ms: {{auth_cache_ttl_ms}}\n  negative_ttl_ms: 500\n",
         model("gauntlet-a"),
         model("gauntlet-b"),
     );
     format!(
         "name = \"reference\"\nadapter = \"reference\"\n\n[managed]\n\
-         command = [{gateway}, \"--config\", \"{{config}}\", \"--port\", \"{{port}}\"]\n\
-         config = \"\"\"\n{config}\"\"\"\n\n[bounds]\nauth_cache_ttl = \"{ttl_ms}ms\"\n"
+         command = [{gateway}, \"--config\", \"{{config}}\", \"--port\", \"{{port}}\", \
+         \"--workers\", \"{{workers}}\"]\n\
+         config = \"\"\"\n{config}\"\"\"\n\n[managed.next]\n\
+         args = [\"--cache-schema\", \"2\"]\n\n[bounds]\nauth_cache_ttl = \"{ttl_ms}ms\"\n"
     )
 }
 
@@ -86,6 +92,23 @@ impl Adapter for Reference {
 
     fn stored_form(&self, secret: &str) -> String {
         admin_calls::sha256_hex(secret)
+    }
+
+    fn row_change(&self, object: Object, change: &Change, names: &Names) -> Option<Statement> {
+        let (table, columns): (_, &[_]) = match (object, change) {
+            (Object::User(_) | Object::Member { .. }, Change::Blocked(_)) => return None,
+            (Object::Member { .. }, Change::Models(_)) => return None,
+            (Object::Key(_), _) => ("virtual_keys", &["token"]),
+            (Object::User(_), _) => ("users", &["user_id"]),
+            (Object::Team(_), _) => ("teams", &["team_id"]),
+            (Object::Member { .. }, _) => ("team_members", &["team_id", "user_id"]),
+        };
+        let row = Row { table, columns, values: row_changes::identifying(object, names) };
+        let mut statement = row_changes::update(row, change, names);
+        if matches!(object, Object::Member { .. }) {
+            statement.sql = statement.sql.replacen(" SET ", " SET has_budget = true, ", 1);
+        }
+        Some(statement)
     }
 
     fn refusal(&self, status: u16, body: &Value) -> Refusal {

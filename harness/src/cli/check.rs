@@ -18,7 +18,8 @@ use crate::{
     report::{Conclusion, Material, report},
     runner::{
         reach::Reached,
-        run::{self, CheckResult, Settings, lacking},
+        run::{self, CheckResult, Settings, Watcher, lacking},
+        stacks::Stacks,
     },
     store::{RunFacts, RunFolder},
     verdict::Verdict,
@@ -285,9 +286,9 @@ impl CheckArgs {
             } else {
                 let cases = self.cases.unwrap_or_else(|| profile.cases_for(check.id));
                 progress.begin(check, cases, reached.driver.clock.now());
-                let result = run::check(&reached.driver, check, cases, settings, progress).await;
+                let result = one_check(reached, check, cases, settings, progress).await?;
                 progress.done();
-                Conclusion::Ran(Box::new(result.map_err(CliError::Ours)?))
+                Conclusion::Ran(Box::new(result))
             };
             conclusions.push(conclusion);
             if progress.failed.is_some() || reached.ended().is_some() {
@@ -296,6 +297,34 @@ impl CheckArgs {
         }
         Ok(())
     }
+}
+
+/// Runs one check, on stacks of its own where it asks for some.
+///
+/// Its own stacks are stopped on every way out; where this is dropped half-way, by their own drop.
+pub(super) async fn one_check(
+    reached: &Reached,
+    check: &'static Check,
+    cases: u32,
+    settings: Settings,
+    watcher: &mut dyn Watcher,
+) -> Result<CheckResult, CliError> {
+    let mut stacks = Stacks::shared(reached);
+    let arms = run::arms(&reached.driver, check, settings.seed).map_err(CliError::Ours)?;
+    let started = stacks.start_for(&arms, reached).await;
+    let result = match started {
+        Ok(()) => {
+            run::check(&stacks, check, cases, settings, watcher).await.map_err(CliError::Ours)
+        }
+        Err(error) => Err(error.into()),
+    };
+    let doubt = stacks.doubt();
+    stacks.stop_own().await;
+    let mut result = result?;
+    if let Some(why) = doubt {
+        result.verdict = Verdict::Inconclusive(why);
+    }
+    Ok(result)
 }
 
 struct OneSeed {

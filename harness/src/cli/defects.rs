@@ -7,15 +7,13 @@ use scenarios::Profile;
 use serde::Deserialize;
 
 use super::{
-    CliError, ExitStatus, Surroundings, check::duration, interrupt::interrupted,
-    progress::Progress, target::ReachArgs,
+    CliError, ExitStatus, Surroundings,
+    check::{duration, one_check},
+    interrupt::interrupted,
+    progress::Progress,
+    target::ReachArgs,
 };
-use crate::{
-    checks,
-    runner::run::{self, Settings},
-    store::RunStoreError,
-    target::Binary,
-};
+use crate::{checks, runner::run::Settings, store::RunStoreError, target::Binary};
 
 /// The first seed; the others count up from it.
 const FIRST_SEED: u64 = 1;
@@ -144,9 +142,7 @@ impl DefectsArgs {
                 };
                 progress.say(&format!("{}: seed {} of {}", defect.name, more + 1, self.seeds));
                 let result =
-                    run::check(&reached.driver, check, self.cases, settings, &mut progress)
-                        .await
-                        .map_err(CliError::Ours)?;
+                    one_check(&reached, check, self.cases, settings, &mut progress).await?;
                 caught += u32::from(result.verdict.is_fail());
                 lengths.extend(result.shrunk.map(|shrunk| shrunk.plan.steps.len()));
             }

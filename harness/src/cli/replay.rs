@@ -7,7 +7,10 @@ use crate::{
     check::Check,
     checks,
     plan::Plan,
-    runner::run::{drive_and_judge, lacking},
+    runner::{
+        run::{drive_and_judge, lacking},
+        stacks::Stacks,
+    },
     store::{RunFolder, StoredCase},
     verdict::Verdict,
 };
@@ -87,7 +90,14 @@ impl ReplayArgs {
                     writeln!(around.out, "{}: not applicable: no {lacking}", check.id)?;
                     return Ok(());
                 }
-                let (verdict, _) = drive_and_judge(&reached.driver, check, &plan, true).await;
+                let mut stacks = Stacks::shared(&reached);
+                let started = stacks.start_for(&(check.arms)(&plan), &reached).await;
+                let driven = match started {
+                    Ok(()) => Ok(drive_and_judge(&stacks, check, &plan, true).await),
+                    Err(error) => Err(CliError::from(error)),
+                };
+                stacks.stop_own().await;
+                let (verdict, _) = driven?;
                 tally.add(case, &verdict, around)
             };
             ended = tokio::select! {

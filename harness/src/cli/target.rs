@@ -8,6 +8,7 @@ use std::{
 use super::{CliError, Surroundings, interrupt::interrupted};
 use crate::{
     adapters,
+    check::Builds,
     clock::number_of_this_run,
     runner::reach::{ReachRequest, Reached},
     target::{self, Reach, Secret, TargetDescription},
@@ -74,6 +75,7 @@ impl ReachArgs {
             run: u32::try_from(number_of_this_run() & 0xff_ffff).unwrap_or_default(),
             description,
             args,
+            builds: Builds::Current,
             redis_url: secret(&self.redis_url),
             postgres_url: secret(&self.postgres_url),
             search_path: around.search_path.clone(),

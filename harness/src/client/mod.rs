@@ -14,9 +14,9 @@ use serde_json::Value;
 use crate::{
     adapters::{Adapter, Names},
     history::CallId,
-    op::{Call, Chat, Op, Outcome, Refusal, Replica},
+    op::{Call, Chat, Listed, Op, Outcome, Refusal, Replica},
 };
-use wire::{ChatRequest, Completion, Delta};
+use wire::{ChatRequest, Completion, Delta, ModelList};
 
 /// How long a caller waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -84,14 +84,23 @@ impl Client {
                 let body = ChatRequest::asking(&model, &mark(&names.prefix, id), chat.streamed);
                 self.http.post(url).bearer_auth(names.key(chat.key)).json(&body)
             }
+            Op::ListModels { key } => {
+                let url = format!("{}{}", self.base(call.replica), self.adapter.models_path());
+                self.http.get(url).bearer_auth(names.key(*key))
+            }
         };
-        match self.read(sent, &call.op).await {
+        match self.read(sent, &call.op, names).await {
             Ok(learned) => learned,
             Err(error) => indeterminate(told(&error)),
         }
     }
 
-    async fn read(&self, sent: reqwest::RequestBuilder, op: &Op) -> reqwest::Result<Learned> {
+    async fn read(
+        &self,
+        sent: reqwest::RequestBuilder,
+        op: &Op,
+        names: &Names,
+    ) -> reqwest::Result<Learned> {
         let answer = sent.send().await?;
         let status = answer.status();
         let header = |name: &str| {
@@ -107,6 +116,7 @@ impl Client {
         let mut learned = match op {
             Op::Chat(Chat { streamed: true, .. }) => streamed(status, &body),
             Op::Chat(_) => whole(status, &body),
+            Op::ListModels { .. } => listed(status, &body, names),
             Op::Admin(_) => self.managed(status, &content_type, &body),
         };
         learned.call_id = call_id;
@@ -147,6 +157,23 @@ pub fn mark(prefix: &str, id: CallId) -> String {
 
 fn indeterminate(why: String) -> Learned {
     Learned { outcome: Outcome::Indeterminate { why }, issued: None, call_id: None }
+}
+
+/// A list of models, each an object with an `id`.
+fn listed(status: StatusCode, body: &[u8], names: &Names) -> Learned {
+    let list = match serde_json::from_slice::<ModelList>(body) {
+        Ok(list) => list,
+        Err(error) => {
+            return indeterminate(format!("answered {status}, but not with models: {error}"));
+        }
+    };
+    let told = |id: String| match names.alias_of(&id) {
+        Some(alias) => Listed::Alias(alias),
+        None => Listed::Stranger(id),
+    };
+    let models = list.data.into_iter().map(|model| told(model.id)).collect();
+    let outcome = Outcome::Listed { status: status.as_u16(), models };
+    Learned { outcome, issued: None, call_id: None }
 }
 
 fn whole(status: StatusCode, body: &[u8]) -> Learned {

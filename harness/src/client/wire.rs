@@ -35,6 +35,20 @@ impl ChatRequest {
     }
 }
 
+/// The models that may be called.
+#[derive(Clone, Debug, Deserialize)]
+pub struct ModelList {
+    /// One after the other.
+    pub data: Vec<Model>,
+}
+
+/// A model in a list.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Model {
+    /// The name by which it is called.
+    pub id: String,
+}
+
 /// A whole chat completion.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Completion {

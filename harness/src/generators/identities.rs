@@ -71,7 +71,7 @@ impl Identities {
 
     /// The keys, by their place.
     pub fn key_places(&self) -> impl Iterator<Item = Key> + Clone + use<> {
-        (0..self.keys.len()).filter_map(|place| u8::try_from(place).ok()).map(Key)
+        (0..self.keys.len()).filter_map(|place| u16::try_from(place).ok()).map(Key)
     }
 }
 
@@ -209,7 +209,12 @@ pub fn terms() -> impl Strategy<Value = Terms> + use<> {
 
 /// The fields of a new key.
 pub fn key_fields() -> impl Strategy<Value = KeyFields> + use<> {
-    (owner(), owner(), terms()).prop_map(|(user, team, terms)| KeyFields { user, team, terms })
+    (owner(), owner(), terms()).prop_map(|(user, team, terms)| KeyFields {
+        user,
+        team,
+        terms,
+        ..KeyFields::UNSAID
+    })
 }
 
 #[cfg(test)]

@@ -21,22 +21,24 @@ pub fn endings(manifest: &Manifest, time: Duration) -> usize {
 }
 
 /// How many objects of each kind the keys of a case need to be judged by: the keys themselves, and
-/// every user, team and membership that one of them names.
+/// every user, team, membership and organisation that one of them names.
 pub fn objects(history: &History) -> BTreeMap<Kind, usize> {
-    let (mut keys, mut users, mut teams, mut members) =
-        (BTreeSet::new(), BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    let (mut keys, mut users, mut teams, mut members, mut organisations) =
+        (BTreeSet::new(), BTreeSet::new(), BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     for seen in history.calls() {
         let Op::Admin(Admin::GenerateKey { key, fields }) = &seen.call.op else { continue };
         keys.insert(*key);
         users.extend(fields.user.set().copied());
         teams.extend(fields.team.set().copied());
         members.extend(fields.team.set().copied().zip(fields.user.set().copied()));
+        organisations.extend(fields.organisation.set().copied());
     }
     BTreeMap::from([
         (Kind::Key, keys.len()),
         (Kind::User, users.len()),
         (Kind::Team, teams.len()),
         (Kind::Member, members.len()),
+        (Kind::Organisation, organisations.len()),
     ])
 }
 
@@ -60,7 +62,7 @@ mod tests {
         op::{Field, Id, Key, KeyFields},
     };
 
-    fn generate(key: u8, team: u8) -> Admin {
+    fn generate(key: u16, team: u8) -> Admin {
         let fields =
             KeyFields { team: Field::Set(Id(team)), user: Field::Set(Id(0)), ..KeyFields::UNSAID };
         Admin::GenerateKey { key: Key(key), fields }
@@ -69,7 +71,13 @@ mod tests {
     #[test]
     fn owners_that_keys_share_are_one_object() {
         let history = Hand::new().admin(0, generate(0, 0)).admin(1, generate(1, 1)).done();
-        let expected = [(Kind::Key, 2), (Kind::User, 1), (Kind::Team, 2), (Kind::Member, 2)];
+        let expected = [
+            (Kind::Key, 2),
+            (Kind::User, 1),
+            (Kind::Team, 2),
+            (Kind::Member, 2),
+            (Kind::Organisation, 0),
+        ];
         assert_eq!(objects(&history), BTreeMap::from(expected));
     }
 

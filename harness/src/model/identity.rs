@@ -10,11 +10,15 @@ use crate::op::{Admin, Alias, Chat, Field, Id, Key, KeyFields};
 /// Every entity that was created and not deleted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Identities {
+    organisations: BTreeMap<Id, Allowed>,
     users: BTreeMap<Id, Allowed>,
     teams: BTreeMap<Id, Team>,
     members: BTreeSet<(Id, Id)>,
     keys: BTreeMap<Key, Issued>,
 }
+
+/// How many parts a decision has.
+pub const PARTS: usize = 5;
 
 /// The models that an entity may call; empty for all of them.
 type Allowed = Vec<Alias>;
@@ -29,6 +33,7 @@ struct Team {
 struct Issued {
     user: Option<Id>,
     team: Option<Id>,
+    organisation: Option<Id>,
     models: Allowed,
     blocked: bool,
 }
@@ -37,6 +42,9 @@ impl Identities {
     /// Takes in a management call that took effect.
     pub fn apply(&mut self, admin: &Admin) {
         match admin {
+            Admin::CreateOrganisation { organisation, terms } => {
+                self.organisations.insert(*organisation, models_or_all(&terms.models));
+            }
             Admin::CreateUser { user, terms } => {
                 self.users.insert(*user, models_or_all(&terms.models));
             }
@@ -106,8 +114,10 @@ impl Identities {
     ///
     /// The parts are kept separate because a replica may hold one object in an older state than
     /// another: every part may come from a different moment.
-    pub fn parts(&self, chat: &Chat) -> [bool; 4] {
-        let Some(key) = self.keys.get(&chat.key) else { return [false, true, true, true] };
+    pub fn parts(&self, chat: &Chat) -> [bool; PARTS] {
+        let Some(key) = self.keys.get(&chat.key) else {
+            return [false, true, true, true, true];
+        };
         let team = key.team.and_then(|team| self.teams.get(&team));
         let user = key.user.and_then(|user| self.users.get(&user));
         let team_lets = match (key.team, team) {
@@ -117,7 +127,9 @@ impl Identities {
         };
         // A user's own models bind the keys that belong to no team.
         let user_lets = key.team.is_some() || user.is_none_or(|models| lets(models, chat.alias));
-        [!key.blocked, lets(&key.models, chat.alias), team_lets, user_lets]
+        let organisation = key.organisation.and_then(|id| self.organisations.get(&id));
+        let organisation_lets = organisation.is_none_or(|models| lets(models, chat.alias));
+        [!key.blocked, lets(&key.models, chat.alias), team_lets, user_lets, organisation_lets]
     }
 }
 
@@ -141,6 +153,7 @@ fn issued(fields: &KeyFields) -> Issued {
     Issued {
         user: fields.user.set().copied(),
         team: fields.team.set().copied(),
+        organisation: fields.organisation.set().copied(),
         models: models_or_all(&fields.terms.models),
         blocked: false,
     }

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::identity::Identities;
+use super::identity::{Identities, PARTS};
 use crate::{
     clock::Micros,
     history::{History, Seen},
@@ -55,7 +55,7 @@ impl Timeline {
         let Op::Admin(admin) = &seen.call.op else { return };
         let acknowledged = match seen.outcome {
             Some(Outcome::Refused { .. }) => return,
-            Some(Outcome::Answered { .. }) => seen.completed,
+            Some(Outcome::Answered { .. } | Outcome::Listed { .. }) => seen.completed,
             Some(Outcome::Indeterminate { .. }) | None => None,
         };
         // Every state that may be true gives one that may be true after the call.
@@ -83,7 +83,7 @@ impl Timeline {
             })
             .map(|state| state.identities.parts(chat))
             .collect();
-        let parts = 0..4;
+        let parts = 0..PARTS;
         let lets = |part: usize, wanted: bool| {
             legal.iter().any(|parts| parts.get(part).is_some_and(|lets| *lets == wanted))
         };

@@ -61,10 +61,8 @@ impl Upstream {
         notes: mpsc::Sender<Note>,
     ) -> Result<Upstream, UpstreamError> {
         let unreadable = |source| UpstreamError::Unreadable { base: base.to_owned(), source };
-        let http = http::client([base])
-            .timeout(Duration::from_secs(10))
-            .build()
-            .map_err(unreadable)?;
+        let http =
+            http::client([base]).timeout(Duration::from_secs(10)).build().map_err(unreadable)?;
         let offset = compare_clocks(&http, base, clock).await.map_err(unreadable)?;
         let (wanted, mut asked) = mpsc::channel::<oneshot::Sender<()>>(QUEUE);
         let base = base.to_owned();

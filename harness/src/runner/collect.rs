@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use mocks::ledger::Attempt;
+use scenarios::KeyClass;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
@@ -17,9 +18,10 @@ use super::{
 use crate::{
     adapters::{Adapter, Line},
     clock::Micros,
-    history::{CallId, Entry, Event, History, Level},
+    history::{Access, CallId, Entry, Event, History, Level},
     logs::template::{template, without_colours},
-    op::{Op, Outcome, Replica},
+    op::{Kind, Op, Outcome, Replica},
+    tally::{Snapshot, Tally, workers::Workers},
     target::{LogLine, Stream},
     wire::record::{StoreKind, WireBody, WireEvent},
 };
@@ -41,12 +43,22 @@ pub enum Note {
     Claim(Drive, String),
     /// Rows of the provider's ledger, in the run's own time.
     Attempts(Vec<Arrival>),
+    /// The Redis keys under which objects of a kind were seen in a drive.
+    CachedUnder(Drive, Kind, oneshot::Sender<BTreeSet<String>>),
     /// How far the observations of a drive have come.
     Progress(Drive, oneshot::Sender<Progress>),
     /// A drive has ended; its history is wanted.
     Close(Drive, oneshot::Sender<Option<History>>),
     /// What became of all wire events so far is wanted.
     Count(oneshot::Sender<WireCounts>),
+    /// The processes of a replica are those of the group that this process leads.
+    Group(Replica, u32),
+    /// Whatever names one of these texts is counted for keys of this class.
+    Classify(Vec<String>, KeyClass),
+    /// So many requests with keys of this class ran to their end.
+    Requests(KeyClass, Replica, u64),
+    /// The counters are wanted, as they stand at this moment.
+    Tally(Micros, oneshot::Sender<Snapshot>),
 }
 
 /// A row of the provider's ledger, in the run's own time.
@@ -167,6 +179,8 @@ pub struct Collector {
     /// Connections that cannot be understood: the bytes so far, and why.
     unseen: BTreeMap<(u8, StoreKind, u32), (u64, String)>,
     counts: WireCounts,
+    tally: Tally,
+    workers: Workers,
 }
 
 impl Collector {
@@ -181,6 +195,8 @@ impl Collector {
             lines: BTreeMap::new(),
             unseen: BTreeMap::new(),
             counts: WireCounts::default(),
+            tally: Tally::default(),
+            workers: Workers::default(),
         }
     }
 
@@ -239,6 +255,10 @@ impl Collector {
                 }
             }
             // Whoever asked may have given up; then nobody wants the answer.
+            Note::CachedUnder(drive, kind, reply) => {
+                let names = self.open.get(&drive).map(|open| cached_under(&open.history, kind));
+                drop(reply.send(names.unwrap_or_default()));
+            }
             Note::Progress(drive, reply) => {
                 let progress = self.open.get(&drive).map(|open| open.progress.clone());
                 drop(reply.send(progress.unwrap_or_default()));
@@ -261,6 +281,14 @@ impl Collector {
                 }
                 drop(reply.send(counts));
             }
+            Note::Group(replica, leader) => self.workers.are_led_by(replica, leader),
+            Note::Classify(texts, class) => {
+                for text in texts {
+                    self.tally.classify(text, class);
+                }
+            }
+            Note::Requests(class, replica, count) => self.tally.requests(class, replica, count),
+            Note::Tally(at, reply) => drop(reply.send(self.tally.snapshot(at))),
         }
     }
 
@@ -313,6 +341,11 @@ impl Collector {
     }
 
     fn wire(&mut self, event: &WireEvent) {
+        let connection = (Replica(event.replica), event.store, event.connection);
+        if let WireBody::ConnectedFrom { port } = &event.body {
+            self.workers.opened(connection, *port);
+            return;
+        }
         self.counts.events += 1;
         let Some(read) = read_wire::read(self.adapter, event) else {
             let place = (event.replica, event.store, event.connection);
@@ -326,6 +359,7 @@ impl Collector {
                     self.gap(event.asked, &format!("{:?} on the wire", event.store), why);
                 }
                 WireBody::Closed { .. } => {
+                    self.workers.closed(connection);
                     self.unseen.remove(&place);
                     self.connections.remove(&place);
                 }
@@ -335,6 +369,8 @@ impl Collector {
             count(&mut self.counts.housekeeping, what.to_owned());
             return;
         };
+        let worker = self.workers.holder(connection);
+        self.tally.observe(event.asked, &read.event, &read.names, worker);
         let drives = self.prefixes.found_in(&read.names);
         let observed = Observed {
             entry: Entry { at: event.asked, event: read.event },
@@ -501,6 +537,17 @@ impl Collector {
 
 fn count(counts: &mut BTreeMap<String, u64>, what: String) {
     *counts.entry(what).or_default() += 1;
+}
+
+/// The Redis keys under which objects of this kind were written, or found.
+fn cached_under(history: &History, kind: Kind) -> BTreeSet<String> {
+    let keys = history.entries.iter().flat_map(|entry| match &entry.event {
+        Event::Redis { keys, .. } => &keys[..],
+        _ => &[],
+    });
+    keys.filter(|key| key.kind == Some(kind) && matches!(key.access, Access::Hit | Access::Write))
+        .map(|key| key.name.clone())
+        .collect()
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Sends a plan, one task per caller, and returns its history.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
@@ -16,6 +16,7 @@ use tokio::{
 };
 
 use super::{
+    behind::{Behind, Striking},
     collect::{Note, Progress},
     join::{Drive, Prefixes},
     redact::redacted,
@@ -28,8 +29,9 @@ use crate::{
     clock::Clock,
     history::{CallId, Entry, Event, History, Manifest},
     observers::upstream::Upstream,
-    op::{Call, Key, Op, Outcome},
+    op::{Call, Key, Kind, Op, Outcome},
     plan::Step,
+    store_step::{Edit, Object, Strike},
 };
 
 /// How long the observations of a drive may take to arrive once its last answer has.
@@ -55,6 +57,8 @@ pub struct Driver {
     pub upstream: Option<Upstream>,
     /// Whether log lines are seen.
     pub logs: bool,
+    /// What stands behind the target, where we started it.
+    pub behind: Option<Behind>,
     next: AtomicU32,
 }
 
@@ -74,9 +78,22 @@ impl Driver {
         notes: mpsc::Sender<Note>,
         upstream: Option<Upstream>,
         logs: bool,
+        behind: Option<Behind>,
     ) -> Driver {
         let next = AtomicU32::new(0);
-        Driver { client, adapter, manifest, aliases, clock, prefixes, notes, upstream, logs, next }
+        Driver {
+            client,
+            adapter,
+            manifest,
+            aliases,
+            clock,
+            prefixes,
+            notes,
+            upstream,
+            logs,
+            behind,
+            next,
+        }
     }
 
     /// Drives one arm. `alone` says that no other drive is under way, so that log lines which name
@@ -90,7 +107,7 @@ impl Driver {
             prefix,
             plan: arm.plan.clone(),
             aliases: self.aliases.clone(),
-            keys: std::collections::BTreeMap::new(),
+            keys: BTreeMap::new(),
         };
         let mut driving = Driving {
             driver: self,
@@ -99,11 +116,14 @@ impl Driver {
             next_call: Arc::default(),
             traffic: JoinSet::new(),
             stop: watch::Sender::new(false),
+            striking: Vec::new(),
         };
+        driving.claim_keys_that_were_never_issued().await;
         for (number, step) in (0..).zip(&arm.plan.steps) {
             driving.step(number, step).await;
         }
         driving.stop_traffic().await;
+        driving.heal().await;
         self.settle(drive, alone).await;
         self.close(drive).await.unwrap_or(empty)
     }
@@ -168,6 +188,7 @@ struct Driving<'a> {
     next_call: Arc<AtomicU32>,
     traffic: JoinSet<()>,
     stop: watch::Sender<bool>,
+    striking: Vec<Striking>,
 }
 
 impl Driving<'_> {
@@ -181,7 +202,96 @@ impl Driving<'_> {
                 let manifest = &self.driver.manifest;
                 let_pass(wait.length(manifest.auth_cache_ttl(), manifest.staleness())).await;
             }
+            Step::Store(edit) => self.edit(edit).await,
+            Step::Strike(strike) => self.strike(*strike).await,
+            Step::Heal => self.heal().await,
         }
+    }
+
+    /// What a gateway says of a key that nobody issued is the case's own all the same.
+    async fn claim_keys_that_were_never_issued(&self) {
+        let asked_with: BTreeSet<Key> = self
+            .names
+            .plan
+            .calls()
+            .filter_map(|call| match &call.op {
+                Op::Chat(chat) => Some(chat.key),
+                Op::ListModels { key } => Some(*key),
+                Op::Admin(_) => None,
+            })
+            .collect();
+        let issued: BTreeSet<Key> = self
+            .names
+            .plan
+            .calls()
+            .filter(|call| !chooses_the_secret(call))
+            .filter_map(issues)
+            .collect();
+        for key in asked_with.difference(&issued) {
+            let secret = self.names.key(*key);
+            let stored = self.driver.adapter.stored_form(&secret);
+            self.driver.note(Note::Claim(self.drive, stored)).await;
+            self.driver.note(Note::Claim(self.drive, secret)).await;
+        }
+    }
+
+    async fn edit(&self, edit: &Edit) {
+        let Some(behind) = &self.driver.behind else {
+            return self.gap("the stores", "they are not ours to edit".to_owned()).await;
+        };
+        let mut cached = BTreeMap::new();
+        for object in edit.objects() {
+            cached.insert(object, self.cached_under(object).await);
+        }
+        let cached_under = |object| cached.get(&object).cloned().unwrap_or_default();
+        match behind.edit(edit, self.driver.adapter, &self.names, &cached_under).await {
+            Ok(touched) => self.saw(Event::Edited { edit: edit.clone(), touched }).await,
+            Err(error) => self.gap("the stores", error.to_string()).await,
+        }
+    }
+
+    /// The Redis keys under which an object of this case was seen.
+    async fn cached_under(&self, object: Object) -> Vec<String> {
+        let (reply, names) = oneshot::channel();
+        self.driver.note(Note::CachedUnder(self.drive, object.kind(), reply)).await;
+        let identifying: Vec<String> = match object {
+            Object::Key(key) => {
+                vec![self.driver.adapter.stored_form(&self.names.key(key))]
+            }
+            Object::User(user) => vec![self.names.id(Kind::User, user)],
+            Object::Team(team) => vec![self.names.id(Kind::Team, team)],
+            Object::Member { team, user } => {
+                vec![self.names.id(Kind::Team, team), self.names.id(Kind::User, user)]
+            }
+        };
+        let names = names.await.unwrap_or_default().into_iter();
+        names.filter(|name| identifying.iter().all(|id| name.contains(id))).collect()
+    }
+
+    async fn strike(&mut self, strike: Strike) {
+        let Some(behind) = &self.driver.behind else {
+            return self
+                .gap("the nemesis", "no store proxy of ours is in the way".to_owned())
+                .await;
+        };
+        self.striking.push(behind.strike(strike));
+        self.saw(Event::Struck { strike }).await;
+    }
+
+    async fn heal(&mut self) {
+        for striking in std::mem::take(&mut self.striking) {
+            let (strike, hits) = striking.heal();
+            self.saw(Event::Healed { strike, hits }).await;
+        }
+    }
+
+    async fn gap(&self, observer: &str, why: String) {
+        self.saw(Event::Gap { observer: observer.to_owned(), why }).await;
+    }
+
+    async fn saw(&self, event: Event) {
+        let entry = Entry { at: self.driver.clock.now(), event };
+        self.driver.note(Note::Saw(self.drive, entry)).await;
     }
 
     async fn together(&mut self, step: u32, calls: &[Call]) {
@@ -254,7 +364,7 @@ impl Caller {
                 *error_type = error_type.take().map(|text| redacted(&text));
             }
             Outcome::Indeterminate { why } => *why = redacted(why),
-            Outcome::Answered { .. } => {}
+            Outcome::Answered { .. } | Outcome::Listed { .. } => {}
         }
         self.saw(Event::Completed { id, outcome: learned.outcome.clone() }).await;
         (issues(call), learned)
@@ -269,6 +379,13 @@ impl Caller {
 fn issues(call: &Call) -> Option<Key> {
     match &call.op {
         Op::Admin(crate::op::Admin::GenerateKey { key, .. }) => Some(*key),
-        Op::Admin(_) | Op::Chat(_) => None,
+        Op::Admin(_) | Op::Chat(_) | Op::ListModels { .. } => None,
     }
+}
+
+fn chooses_the_secret(call: &Call) -> bool {
+    matches!(
+        &call.op,
+        Op::Admin(crate::op::Admin::GenerateKey { fields, .. }) if fields.chosen_secret
+    )
 }

@@ -10,7 +10,7 @@ use crate::{
     history::{Event, History, Seen},
     op::{Admin, Field, Id, Key, KeyFields, Op, Outcome, Refusal, Terms},
     plan::{self, IdShape, Plan, Step},
-    target::{Reach, TargetDescription},
+    target::{Managed, Reach, TargetDescription},
 };
 
 /// Why a target cannot be tested.
@@ -105,7 +105,14 @@ pub async fn probe(
     ];
     steps.extend(clean_up.map(at_first));
     let history = usable(driver, Plan::new(vec![IdShape::Plain; 2], steps)).await?;
-    Ok(Capability::ALL.map(|capability| confirm(driver, capability, &history)).into())
+    Ok(Capability::ALL.map(|capability| confirm(driver, description, capability, &history)).into())
+}
+
+fn managed(reach: &Reach) -> Option<&Managed> {
+    match reach {
+        Reach::Managed(managed) => Some(managed),
+        Reach::Attached(_) => None,
+    }
 }
 
 fn lacks_admin_key(reach: &Reach) -> bool {
@@ -114,7 +121,7 @@ fn lacks_admin_key(reach: &Reach) -> bool {
 
 /// The history of a plan whose every call was answered.
 async fn usable(driver: &Arc<Driver>, plan: Plan) -> Result<History, ProbeError> {
-    let history = driver.drive(&Arm { name: "probe", plan }, true).await;
+    let history = driver.drive(&Arm::shared("probe", plan), true).await;
     for seen in history.calls() {
         unusable(driver, &history.plan, &seen).map_or(Ok(()), Err)?;
     }
@@ -124,7 +131,7 @@ async fn usable(driver: &Arc<Driver>, plan: Plan) -> Result<History, ProbeError>
 fn unusable(driver: &Driver, plan: &Plan, seen: &Seen<'_>) -> Option<ProbeError> {
     let base = driver.client.base(seen.call.replica).to_owned();
     match (&seen.call.op, seen.outcome?) {
-        (_, Outcome::Answered { .. }) => None,
+        (_, Outcome::Answered { .. } | Outcome::Listed { .. }) => None,
         (_, Outcome::Indeterminate { why }) => {
             Some(ProbeError::NotAGateway { base, why: why.clone() })
         }
@@ -143,7 +150,7 @@ fn unusable(driver: &Driver, plan: &Plan, seen: &Seen<'_>) -> Option<ProbeError>
             status: *status,
             message: message.clone(),
         }),
-        (Op::Chat(_), outcome @ Outcome::Refused { .. }) => Some(ProbeError::NotServed {
+        (Op::Chat(_) | Op::ListModels { .. }, outcome) => Some(ProbeError::NotServed {
             base,
             model: driver.aliases.first().cloned().unwrap_or_default(),
             outcome: outcome.to_string(),
@@ -151,7 +158,12 @@ fn unusable(driver: &Driver, plan: &Plan, seen: &Seen<'_>) -> Option<ProbeError>
     }
 }
 
-fn confirm(driver: &Driver, capability: Capability, history: &History) -> Probed {
+fn confirm(
+    driver: &Driver,
+    description: &TargetDescription,
+    capability: Capability,
+    history: &History,
+) -> Probed {
     let count = |wanted: fn(&Event) -> bool| {
         history.entries.iter().filter(|entry| wanted(&entry.event)).count()
     };
@@ -176,6 +188,13 @@ fn confirm(driver: &Driver, capability: Capability, history: &History) -> Probed
             count(|event| matches!(event, Event::Attempt { call: Some(_), .. })),
             "our prompts in its ledger",
         ),
+        Capability::OwnStacks => {
+            (usize::from(managed(&description.reach).is_some()), "we start what is described")
+        }
+        Capability::NextBuild => {
+            let next = managed(&description.reach).is_some_and(|managed| managed.next.is_some());
+            (usize::from(next), "its command is described")
+        }
     };
     if seen == 0 {
         return missing(capability);

@@ -5,13 +5,18 @@ use std::{
     collections::BTreeMap,
     io,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
+use scenarios::KeyClass;
 use tokio::{sync::mpsc, task::JoinHandle};
 
 use super::{
+    behind::Behind,
     collect::{Collector, Note, WireCounts},
     drive::Driver,
     join::Prefixes,
@@ -20,17 +25,19 @@ use super::{
 use crate::{
     adapters::{self, Adapter},
     capability::{Capability, Probed},
+    check::{Builds, Shape},
     client::Client,
     clock::Clock,
     history::Manifest,
     observers::upstream::{Upstream, UpstreamError},
     op::Replica,
+    tally::Snapshot,
     target::{
         Attached, Binary, Bounds, Database, LaunchError, Launched, LogSink, Managed, MissingBinary,
         Reach, ReplicaRequest, Secret, StackFolder, StoreError, StoreRequest, Stores,
         TargetDescription, binaries::start_mock_provider,
     },
-    wire::{proxy::StoreProxy, record::StoreKind},
+    wire::{fault::FaultHandle, proxy::StoreProxy, record::StoreKind},
 };
 
 /// Observations that may wait for the collector. What does not fit is counted as lost.
@@ -48,6 +55,8 @@ pub struct ReachRequest {
     pub description: TargetDescription,
     /// Arguments for every replica, after the described ones.
     pub args: Vec<String>,
+    /// Which releases its replicas are of.
+    pub builds: Builds,
     /// `--redis-url` or its variable.
     pub redis_url: Option<Secret>,
     /// `--postgres-url` or its variable.
@@ -103,6 +112,9 @@ pub struct Reached {
     /// What it is made of, and why.
     pub made_of: MadeOf,
     parts: Parts,
+    request: ReachRequest,
+    /// How many stacks were asked for beside this one.
+    beside: AtomicU32,
 }
 
 /// What a target is made of.
@@ -143,6 +155,8 @@ struct Parts {
     stores: Option<Stores>,
     collector: Option<JoinHandle<()>>,
     folder: Option<StackFolder>,
+    /// For the driver, once there is one.
+    behind: Option<Behind>,
 }
 
 /// Where observers put what they see.
@@ -160,8 +174,11 @@ impl Reached {
     /// When a part cannot be set up, or the probe finds that the target does not work.
     pub async fn reach(request: ReachRequest) -> Result<Reached, ReachError> {
         let mut parts = Parts::default();
-        match reach(request, &mut parts).await {
-            Ok((driver, probed, made_of)) => Ok(Reached { driver, probed, made_of, parts }),
+        match reach(&request, &mut parts).await {
+            Ok((driver, probed, made_of)) => {
+                let beside = AtomicU32::new(0);
+                Ok(Reached { driver, probed, made_of, parts, request, beside })
+            }
             Err(error) => {
                 parts.stop().await;
                 Err(error)
@@ -174,11 +191,52 @@ impl Reached {
         self.probed.iter().any(|probed| probed.capability == capability && probed.confirmed)
     }
 
+    /// What to reach for a stack of another shape beside this one, on the same stores.
+    ///
+    /// It has a database of its own. In a Redis that both use, ids of another run keep them apart.
+    pub fn request_for(&self, shape: Shape) -> ReachRequest {
+        let mut request = self.request.clone();
+        let number = self.beside.fetch_add(1, Ordering::Relaxed) + 1;
+        request.run = request.run.wrapping_add(number) & 0xff_ffff;
+        request.builds = shape.builds;
+        if let Reach::Managed(managed) = &mut request.description.reach {
+            managed.topology = shape.topology;
+            // Those that were asked for are taken.
+            managed.ports = Vec::new();
+        }
+        if let Some(stores) = &self.parts.stores {
+            request.postgres_url = Some(stores.postgres.address.url());
+            let redis = stores.redis.as_ref().map(|found| found.address.url());
+            request.redis_url = redis.or(request.redis_url);
+        }
+        request
+    }
+
     /// What became of all wire events so far.
     pub async fn wire_counts(&self) -> WireCounts {
         let (reply, counts) = tokio::sync::oneshot::channel();
         drop(self.driver.notes.send(Note::Count(reply)).await);
         counts.await.unwrap_or_default()
+    }
+
+    /// Counts whatever names one of these texts (ids, hashes of keys as they are stored) for keys of
+    /// this class.
+    pub async fn classify(&self, texts: impl IntoIterator<Item = String>, class: KeyClass) {
+        let texts = texts.into_iter().collect();
+        drop(self.driver.notes.send(Note::Classify(texts, class)).await);
+    }
+
+    /// Counts requests that keys of this class sent to a replica and that ran to their end.
+    pub async fn count_requests(&self, class: KeyClass, replica: Replica, count: u64) {
+        drop(self.driver.notes.send(Note::Requests(class, replica, count)).await);
+    }
+
+    /// What the stores were asked so far. Two of these subtract to a window.
+    pub async fn tally(&self) -> Snapshot {
+        let (reply, snapshot) = tokio::sync::oneshot::channel();
+        let now = self.driver.clock.now();
+        drop(self.driver.notes.send(Note::Tally(now, reply)).await);
+        snapshot.await.unwrap_or_default()
     }
 
     /// Events that the store proxies saw and that found no room on the way to the collector.
@@ -206,7 +264,7 @@ impl Reached {
 
 impl Parts {
     async fn stop(self) {
-        let Parts { replicas, proxies, upstream, database, stores, collector, folder } = self;
+        let Parts { replicas, proxies, upstream, database, stores, collector, folder, .. } = self;
         futures::future::join_all(replicas.into_iter().map(Launched::stop)).await;
         futures::future::join_all(proxies.into_iter().map(StoreProxy::stop)).await;
         if let Some(upstream) = upstream {
@@ -235,7 +293,7 @@ fn tracing_of_last_resort(error: &StoreError) {
 }
 
 async fn reach(
-    request: ReachRequest,
+    request: &ReachRequest,
     parts: &mut Parts,
 ) -> Result<(Arc<Driver>, Vec<Probed>, MadeOf), ReachError> {
     let name = &request.description.adapter;
@@ -249,7 +307,7 @@ async fn reach(
     parts.collector =
         Some(tokio::spawn(collector.run(note_receiver, wire_receiver, line_receiver)));
     let channels = Channels { notes, wire, lines };
-    let reaching = Reaching { request: &request, adapter, clock, channels };
+    let reaching = Reaching { request, adapter, clock, channels };
     let (client, made_of, topology) = match &request.description.reach {
         Reach::Managed(managed) => reaching.managed(managed, parts).await?,
         Reach::Attached(attached) => reaching.attached(attached)?,
@@ -275,6 +333,7 @@ async fn reach(
         reaching.channels.notes.clone(),
         upstream,
         logs,
+        parts.behind.take(),
     ));
     let probed = probe::probe(&driver, &request.description).await?;
     Ok((driver, probed, made_of))
@@ -282,12 +341,16 @@ async fn reach(
 
 /// The adapter's manifest, with what the description says otherwise.
 fn manifest(adapter: &dyn Adapter, bounds: &Bounds, replicas: u8, workers: u8) -> Manifest {
-    let ttl = bounds.auth_cache_ttl.unwrap_or(adapter.default_ttl());
-    let mut manifest = adapter.manifest(ttl, replicas, workers);
+    let mut manifest = adapter.manifest(auth_cache_ttl(adapter, bounds), replicas, workers);
     if let Some(propagation) = bounds.propagation {
         manifest.staleness_ms = u64::try_from(propagation.as_millis()).unwrap_or(u64::MAX);
     }
     manifest
+}
+
+/// How long a cached identity is to live: as described, or as the product has it.
+fn auth_cache_ttl(adapter: &dyn Adapter, bounds: &Bounds) -> Duration {
+    bounds.auth_cache_ttl.unwrap_or(adapter.default_ttl())
 }
 
 struct Reaching<'a> {
@@ -321,18 +384,32 @@ impl Reaching<'_> {
         let mock = parts.upstream.insert(start_mock_provider(&mock, &path).await?);
         let upstream = format!("http://{}", mock.address());
         let master_key = managed.master_key.clone().unwrap_or_else(|| master_key(self.request.run));
-        let setup = Setup { managed, master_key: &master_key, upstream: &upstream, path: &path };
+        let setup = Setup {
+            managed,
+            master_key: &master_key,
+            upstream: &upstream,
+            auth_cache_ttl: auth_cache_ttl(self.adapter, &self.request.description.bounds),
+            path: &path,
+        };
         let database = self.database(&setup, stores, &mut parts.database).await?;
         stores.empty_redis().await?;
         let mut behind = Vec::new();
         for replica in managed.topology.each_replica() {
             behind.push(self.proxies(replica, stores, &database, &mut parts.proxies).await?);
         }
+        parts.behind = Some(Behind {
+            redis: stores.redis.as_ref().map(|found| found.address.clone()),
+            postgres: database.address.clone(),
+            to_postgres: behind.iter().map(|behind| behind.faults.clone()).collect(),
+        });
+        let next = managed.of_next_release();
+        let next = Setup { managed: &next, ..setup };
+        let setup_of = |replica| if self.request.builds.is_next(replica) { &next } else { &setup };
         let launching = managed
             .topology
             .each_replica()
             .zip(&behind)
-            .map(|(replica, behind)| self.launch(&setup, replica, behind));
+            .map(|(replica, behind)| self.launch(setup_of(replica), replica, behind));
         // Every launch is seen through, so that a replica which started beside one that failed is
         // stopped with the rest.
         let mut failed = None;
@@ -344,6 +421,10 @@ impl Reaching<'_> {
         }
         if let Some(error) = failed {
             return Err(error);
+        }
+        for (number, replica) in (0..).zip(&parts.replicas) {
+            let group = Note::Group(Replica(number), replica.pid());
+            drop(self.channels.notes.send(group).await);
         }
         let bases: Vec<_> =
             parts.replicas.iter().map(|replica| format!("http://{}", replica.address())).collect();
@@ -391,11 +472,12 @@ impl Reaching<'_> {
         stores: &Stores,
         database: &Database,
         proxies: &mut Vec<StoreProxy>,
-    ) -> Result<Behind, ReachError> {
+    ) -> Result<StoresOf, ReachError> {
         let system = |doing| move |source| ReachError::System { doing, source };
         let behind = database.address.socket_addr().await.map_err(system("find Postgres"))?;
         let proxy = self.proxy(StoreKind::Postgres, replica, behind).await?;
         let postgres = database.address.through(proxy.addr());
+        let faults = proxy.faults();
         proxies.push(proxy);
         let redis = match &stores.redis {
             None => None,
@@ -407,14 +489,14 @@ impl Reaching<'_> {
                 Some(through)
             }
         };
-        Ok(Behind { redis, postgres })
+        Ok(StoresOf { redis, postgres, faults })
     }
 
     async fn launch(
         &self,
         setup: &Setup<'_>,
         replica: Replica,
-        behind: &Behind,
+        behind: &StoresOf,
     ) -> Result<Launched, ReachError> {
         let sink = LogSink { replica, clock: self.clock, lines: self.channels.lines.clone() };
         let args = &self.request.args;
@@ -454,16 +536,20 @@ impl Reaching<'_> {
 }
 
 /// The stores of one replica, as it reaches them.
-struct Behind {
+struct StoresOf {
     redis: Option<crate::target::stores::RedisAddress>,
     postgres: crate::target::stores::PostgresAddress,
+    /// The faults of its way to Postgres.
+    faults: FaultHandle,
 }
 
 /// What every replica of a stack is started with.
+#[derive(Clone, Copy)]
 struct Setup<'a> {
     managed: &'a Managed,
     master_key: &'a Secret,
     upstream: &'a str,
+    auth_cache_ttl: Duration,
     path: &'a Path,
 }
 
@@ -484,6 +570,7 @@ impl<'a> Setup<'a> {
             postgres,
             upstream_url: self.upstream,
             master_key: self.master_key,
+            auth_cache_ttl: self.auth_cache_ttl,
             config: None,
             args,
             env: &NONE,

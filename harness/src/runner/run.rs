@@ -1,6 +1,6 @@
 //! Runs checks: generates their cases, drives them side by side, judges, and shrinks what fails.
 
-use std::{ops::ControlFlow, sync::Arc, time::Duration};
+use std::{ops::ControlFlow, time::Duration};
 
 use futures::{StreamExt, stream};
 use proptest::strategy::ValueTree;
@@ -8,10 +8,16 @@ use proptest::strategy::ValueTree;
 use super::{
     drive::Driver,
     minimize::{Smallest, minimize},
+    stacks::Stacks,
 };
 use crate::{
-    capability::Capability, check::Check, clock::Micros, generators::plan_tree, history::History,
-    plan::Plan, verdict::Verdict,
+    capability::Capability,
+    check::{Arm, Check},
+    clock::Micros,
+    generators::plan_tree,
+    history::History,
+    plan::Plan,
+    verdict::Verdict,
 };
 
 /// How often the smallest failing plan is driven once more, to say how reliably it fails.
@@ -102,24 +108,26 @@ pub fn lacking(check: &Check, has: impl Fn(Capability) -> bool) -> Option<Capabi
 ///
 /// When a strategy cannot generate a plan, which is a defect of the harness.
 pub async fn check(
-    driver: &Arc<Driver>,
+    stacks: &Stacks,
     check: &'static Check,
     cases: u32,
     settings: Settings,
     watcher: &mut dyn Watcher,
 ) -> Result<CheckResult, String> {
+    let driver = stacks.of_all();
     let began = driver.clock.now();
     let strategy = (check.plan)(&driver.manifest);
-    let alone = must_be_alone(driver, check);
-    let at_once =
-        if alone { 1 } else { settings.side_by_side.clamp(1, driver.adapter.side_by_side()) };
     let mut trees = Vec::new();
     for case in 0..cases {
         trees.push((case, plan_tree(&strategy, settings.seed, check.id, case)?.current()));
     }
+    // A fault strikes whoever is on the stack.
+    let alone = must_be_alone(driver, check) || trees.iter().any(|(_, plan)| plan.strikes());
+    let at_once =
+        if alone { 1 } else { settings.side_by_side.clamp(1, driver.adapter.side_by_side()) };
     let mut results = stream::iter(trees)
         .map(|(case, plan)| async move {
-            let (verdict, histories) = drive_and_judge(driver, check, &plan, alone).await;
+            let (verdict, histories) = drive_and_judge(stacks, check, &plan, alone).await;
             CaseResult { case, verdict, histories }
         })
         .buffer_unordered(at_once);
@@ -146,12 +154,22 @@ pub async fn check(
     let shrunk = match &telling {
         Some(failing) if verdict.is_fail() && settings.shrink && !broken_off => {
             watcher.shrinking(check, failing.case);
-            Some(shrink(driver, check, failing.clone(), settings, alone).await?)
+            Some(shrink(stacks, check, failing.clone(), settings, alone).await?)
         }
         Some(_) | None => None,
     };
     let took = driver.clock.now().since(began);
     Ok(CheckResult { check, verdict, cases: judged, telling, shrunk, began, took })
+}
+
+/// The arms of a check's first case: they name every stack that its cases need.
+///
+/// # Errors
+///
+/// When the strategy cannot generate a plan, which is a defect of the harness.
+pub fn arms(driver: &Driver, check: &Check, seed: u64) -> Result<Vec<Arm>, String> {
+    let strategy = (check.plan)(&driver.manifest);
+    Ok((check.arms)(&plan_tree(&strategy, seed, check.id, 0)?.current()))
 }
 
 /// Whether log lines can only be told apart by driving one case at a time.
@@ -161,14 +179,14 @@ fn must_be_alone(driver: &Driver, check: &Check) -> bool {
 
 /// Drives every arm of a plan and judges the histories.
 pub async fn drive_and_judge(
-    driver: &Arc<Driver>,
+    stacks: &Stacks,
     check: &Check,
     plan: &Plan,
     alone: bool,
 ) -> (Verdict, Vec<History>) {
     let mut histories = Vec::new();
     for arm in (check.arms)(plan) {
-        histories.push(driver.drive(&arm, alone).await);
+        histories.push(stacks.driver(arm.stack).drive(&arm, alone).await);
     }
     ((check.judge)(&histories), histories)
 }
@@ -190,19 +208,20 @@ fn tells_more(result: &CaseResult, than: Option<&CaseResult>) -> bool {
 }
 
 async fn shrink(
-    driver: &Arc<Driver>,
+    stacks: &Stacks,
     check: &'static Check,
     failing: CaseResult,
     settings: Settings,
     alone: bool,
 ) -> Result<Shrunk, String> {
+    let driver = stacks.of_all();
     let strategy = (check.plan)(&driver.manifest);
     let case = failing.case;
     let mut tree = plan_tree(&strategy, settings.seed, check.id, case)?;
     let first = tree.current();
     let steps_before = first.steps.len();
     let re_run = async |plan: &Plan| {
-        let (verdict, histories) = drive_and_judge(driver, check, plan, alone).await;
+        let (verdict, histories) = drive_and_judge(stacks, check, plan, alone).await;
         verdict.is_fail().then_some(CaseResult { case, verdict, histories })
     };
     let Smallest { value, mut seen, candidates, ran_out, took } =

@@ -5,7 +5,9 @@
 //! [`warm::Warm`] counts the requests of stored histories of which it can be proved that their
 //! entries were cached: what checks leave behind. Both speak of [`Lookups`], and neither judges.
 
+pub mod class;
 pub mod lookups;
+pub mod warm;
 pub mod window;
 pub mod workers;
 
@@ -130,9 +132,7 @@ impl Tally {
         if let Some(kind) = kind {
             let before = match self.names.get_mut(name) {
                 Some(known) => Some(std::mem::replace(known, Name::Holds(kind))),
-                None if room => {
-                    self.names.insert(name.to_owned(), Name::Holds(kind))
-                }
+                None if room => self.names.insert(name.to_owned(), Name::Holds(kind)),
                 None => {
                     self.forgotten += 1;
                     None

@@ -91,6 +91,31 @@ pub struct Managed {
     pub ports: Vec<u16>,
     /// The shape to start, unless a plan asks for another.
     pub topology: Topology,
+    /// The adjacent release, where there is one: the section `[managed.next]`.
+    pub next: Option<Next>,
+}
+
+/// How a replica of the adjacent release is started, configured as the described one.
+#[derive(Clone, Debug)]
+pub struct Next {
+    /// The program and its arguments; the described ones where it has none.
+    pub command: Vec<Template>,
+    /// More arguments.
+    pub args: Vec<Template>,
+}
+
+impl Managed {
+    /// The same target, of the adjacent release; as it is where there is none.
+    pub fn of_next_release(&self) -> Managed {
+        let mut managed = self.clone();
+        if let Some(next) = &self.next {
+            if !next.command.is_empty() {
+                managed.command.clone_from(&next.command);
+            }
+            managed.command.extend(next.args.iter().cloned());
+        }
+        managed
+    }
 }
 
 /// A target that runs already: the section `[attached]`.
@@ -336,6 +361,17 @@ struct WrittenManaged {
     workers: NonZeroU8,
     #[serde(default = "yes")]
     redis: bool,
+    next: Option<WrittenNext>,
+}
+
+/// `[managed.next]` as it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenNext {
+    #[serde(default)]
+    command: Vec<Spanned<String>>,
+    #[serde(default)]
+    args: Vec<Spanned<String>>,
 }
 
 /// `[attached]` as it is written.
@@ -480,6 +516,10 @@ impl Reader<'_> {
             stop_timeout: written.stop_timeout,
             ports: written.ports,
             topology: Topology { replicas: written.replicas, workers: written.workers, redis },
+            next: written
+                .next
+                .map(|next| Ok(Next { command: texts(&next.command)?, args: texts(&next.args)? }))
+                .transpose()?,
         })
     }
 
@@ -575,7 +615,7 @@ fn template_in(
         at: file.place_within(span.clone(), &format!("{{{}}}", source.word)),
         source,
     })?;
-    let unmet = template.placeholders().find(|gap| gap.needs_redis() && !redis);
+    let unmet = template.unmet_without_redis().filter(|_| !redis);
     match unmet {
         Some(placeholder) => Err(TargetError::PlaceholderWithoutRedis {
             at: file.place_within(span, &placeholder.to_string()),
@@ -602,6 +642,19 @@ mod tests {
         assert_eq!(managed.start_timeout, Duration::from_secs(30));
         assert_eq!(managed.folder, Path::new("conf"));
         assert_eq!(managed.inherited.keys().collect::<Vec<_>>(), ["PATH"]);
+    }
+
+    #[test]
+    fn the_adjacent_release_is_started_like_the_described_one_but_for_what_it_says() {
+        let more = managed("command = ['g', '--port']\n[managed.next]\nargs = ['--new']");
+        let command = |managed: &Managed| -> Vec<String> {
+            let filled = managed.command.iter().map(|word| word.fill(&BTreeMap::new()).unwrap());
+            filled.collect()
+        };
+        assert_eq!(command(&more.of_next_release()), ["g", "--port", "--new"]);
+        let other = managed("command = ['g']\n[managed.next]\ncommand = ['h']");
+        assert_eq!(command(&other.of_next_release()), ["h"]);
+        assert_eq!(command(&managed("command = ['g']").of_next_release()), ["g"]);
     }
 
     #[test]

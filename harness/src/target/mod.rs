@@ -21,7 +21,7 @@ mod ports;
 
 pub use binaries::{Binary, MissingBinary};
 pub use description::{
-    Attached, Bounds, Managed, Reach, Surroundings, TargetDescription, TargetError,
+    Attached, Bounds, Managed, Next, Reach, Surroundings, TargetDescription, TargetError,
 };
 pub use launch::{LaunchError, LaunchRequest, Launched, Ready};
 pub use output::{LogLine, LogSink, Stream};

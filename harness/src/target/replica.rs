@@ -6,6 +6,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr},
     num::NonZeroU8,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use super::{
@@ -38,6 +39,8 @@ pub struct ReplicaRequest<'a> {
     pub upstream_url: &'a str,
     /// The key that may do everything.
     pub master_key: &'a Secret,
+    /// How long a cached identity is to live.
+    pub auth_cache_ttl: Duration,
     /// The configuration to use in place of the described one.
     pub config: Option<&'a Template>,
     /// Arguments after the described ones.
@@ -119,7 +122,7 @@ impl ReplicaRequest<'_> {
 
         let mut words = command
             .iter()
-            .map(|word| word.fill(&values).map_err(no_value))
+            .filter_map(|word| word.fill_word(&values).map_err(no_value).transpose())
             .collect::<Result<Vec<_>, _>>()?
             .into_iter();
         let program = self.program(words.next().unwrap_or_default());
@@ -127,8 +130,9 @@ impl ReplicaRequest<'_> {
             .managed
             .env
             .iter()
-            .map(|(variable, text)| {
-                Ok((variable.clone(), Secret::new(text.fill(&values).map_err(no_value)?)))
+            .filter_map(|(variable, text)| {
+                let filled = text.fill_word(&values).map_err(no_value).transpose()?;
+                Some(filled.map(|text| (variable.clone(), Secret::new(text))))
             })
             .collect::<Result<Vec<_>, _>>()?;
         let mut env =
@@ -173,10 +177,13 @@ impl ReplicaRequest<'_> {
         give(Placeholder::Workers, self.workers.to_string());
         give(Placeholder::Replica, self.replica.0.to_string());
         give(Placeholder::Home, home.display().to_string());
+        give(Placeholder::AuthCacheTtlMs, self.auth_cache_ttl.as_millis().to_string());
+        give(Placeholder::AuthCacheTtlS, self.auth_cache_ttl.as_secs().max(1).to_string());
         if let Some(redis) = self.redis {
             give(Placeholder::RedisUrl, redis.url().expose().to_owned());
             give(Placeholder::RedisHost, redis.host().to_owned());
             give(Placeholder::RedisPort, redis.port().to_string());
+            give(Placeholder::RedisOnly, String::new());
         }
         values
     }
@@ -227,6 +234,7 @@ mod tests {
                 postgres: &self.postgres,
                 upstream_url: "http://127.0.0.1:9",
                 master_key: &self.master_key,
+                auth_cache_ttl: Duration::from_secs(2),
                 config: None,
                 args: &[],
                 env: &self.env,

@@ -3,6 +3,10 @@
 //! `{word}` is a gap when it stands for something a launch decides, an error when it names nothing
 //! we know, and `{{word}}` is how to write the braces themselves. Any other brace stands for
 //! itself, so JSON and YAML need no escaping.
+//!
+//! A line that holds `{redis_only}` is left out where the topology has no Redis, so that one
+//! configuration serves with and without: `redis_url: {redis_url} # {redis_only}`. An argument or a
+//! variable that holds it is left out as a whole.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -43,11 +47,17 @@ pub enum Placeholder {
     Replica,
     /// `{home}`: an empty folder of the replica's own.
     Home,
+    /// `{auth_cache_ttl_ms}`: how long a cached identity is to live, in milliseconds.
+    AuthCacheTtlMs,
+    /// `{auth_cache_ttl_s}`: the same in seconds, and at least one.
+    AuthCacheTtlS,
+    /// `{redis_only}`: nothing, in a line that is left out where there is no Redis.
+    RedisOnly,
 }
 
 impl Placeholder {
     /// Every placeholder there is.
-    pub const ALL: [Placeholder; 15] = [
+    pub const ALL: [Placeholder; 18] = [
         Placeholder::Port,
         Placeholder::RedisUrl,
         Placeholder::RedisHost,
@@ -63,6 +73,9 @@ impl Placeholder {
         Placeholder::Workers,
         Placeholder::Replica,
         Placeholder::Home,
+        Placeholder::AuthCacheTtlMs,
+        Placeholder::AuthCacheTtlS,
+        Placeholder::RedisOnly,
     ];
 
     /// The word between the braces.
@@ -83,6 +96,9 @@ impl Placeholder {
             Placeholder::Workers => "workers",
             Placeholder::Replica => "replica",
             Placeholder::Home => "home",
+            Placeholder::AuthCacheTtlMs => "auth_cache_ttl_ms",
+            Placeholder::AuthCacheTtlS => "auth_cache_ttl_s",
+            Placeholder::RedisOnly => "redis_only",
         }
     }
 
@@ -194,16 +210,80 @@ impl Template {
         })
     }
 
+    /// The first gap that a topology without Redis has no value for, outside of the lines that are
+    /// left out there.
+    pub fn unmet_without_redis(&self) -> Option<Placeholder> {
+        let others = Placeholder::ALL.into_iter().filter(|gap| !gap.needs_redis());
+        let values =
+            others.filter(|gap| *gap != Placeholder::RedisOnly).map(|gap| (gap, Secret::new("")));
+        self.fill(&values.collect()).err().map(|NoValue(gap)| gap)
+    }
+
     /// The text with every gap filled.
+    ///
+    /// # Errors
+    ///
+    /// When there is a gap that has no value, in a line that is not left out.
     pub fn fill(&self, values: &Values) -> Result<String, NoValue> {
-        self.pieces
-            .iter()
-            .map(|piece| match piece {
-                Piece::Text(text) => Ok(text.as_str()),
-                Piece::Secret(secret) => Ok(secret.expose()),
-                Piece::Gap(gap) => values.get(gap).map(Secret::expose).ok_or(NoValue(*gap)),
-            })
-            .collect()
+        self.fill_word(values).map(Option::unwrap_or_default)
+    }
+
+    /// The text with every gap filled; nothing where all of it is left out.
+    ///
+    /// # Errors
+    ///
+    /// When there is a gap that has no value, in a line that is not left out.
+    pub fn fill_word(&self, values: &Values) -> Result<Option<String>, NoValue> {
+        let mut filled = Filled::default();
+        for piece in &self.pieces {
+            match piece {
+                Piece::Text(text) => {
+                    for part in text.split_inclusive('\n') {
+                        filled.text.push_str(part);
+                        if part.ends_with('\n') {
+                            filled.end_line()?;
+                        }
+                    }
+                }
+                Piece::Secret(secret) => filled.text.push_str(secret.expose()),
+                Piece::Gap(gap) => match values.get(gap) {
+                    Some(value) => filled.text.push_str(value.expose()),
+                    None if *gap == Placeholder::RedisOnly => filled.leave_out = true,
+                    None => filled.missing = filled.missing.or(Some(*gap)),
+                },
+            }
+        }
+        filled.end_line()?;
+        let nothing_left = filled.left_out && filled.text.is_empty();
+        Ok((!nothing_left).then_some(filled.text))
+    }
+}
+
+/// A text that is being filled, line by line.
+#[derive(Default)]
+struct Filled {
+    text: String,
+    /// Where the line begins.
+    line: usize,
+    /// Whether the line is left out.
+    leave_out: bool,
+    /// The first gap of the line that has no value.
+    missing: Option<Placeholder>,
+    /// Whether any line was left out.
+    left_out: bool,
+}
+
+impl Filled {
+    fn end_line(&mut self) -> Result<(), NoValue> {
+        let missing = self.missing.take();
+        if std::mem::take(&mut self.leave_out) {
+            self.text.truncate(self.line);
+            self.left_out = true;
+        } else if let Some(gap) = missing {
+            return Err(NoValue(gap));
+        }
+        self.line = self.text.len();
+        Ok(())
     }
 }
 
@@ -264,6 +344,25 @@ mod tests {
     fn a_gap_without_a_value_is_named() {
         let template = Template::parse("{redis_url}").unwrap();
         assert_snapshot!(template.fill(&Values::new()).unwrap_err(), @"this topology gives {redis_url} no value; remove it from the description or change the topology");
+    }
+
+    #[test]
+    fn lines_for_redis_are_left_out_where_there_is_none() {
+        let text = "a: 1\nredis: {redis_url} # {redis_only}\nb: {port}\n";
+        assert_eq!(filled(text), "a: 1\nredis: <redis_url> # <redis_only>\nb: <port>\n");
+        let values = Values::from([(Placeholder::Port, Secret::new("1"))]);
+        let without = |text| Template::parse(text).unwrap().fill_word(&values).unwrap();
+        assert_eq!(without(text).unwrap(), "a: 1\nb: 1\n");
+        assert_eq!(without("--cache{redis_only}"), None);
+        assert_eq!(without(""), Some(String::new()));
+    }
+
+    #[test]
+    fn what_needs_a_redis_is_found_unless_it_goes_without() {
+        let unmet = |text| Template::parse(text).unwrap().unmet_without_redis();
+        assert_eq!(unmet("{port} {redis_host}"), Some(Placeholder::RedisHost));
+        assert_eq!(unmet("{port}\n{redis_host} {redis_only}"), None);
+        assert_eq!(unmet("{redis_only}\n{redis_url}"), Some(Placeholder::RedisUrl));
     }
 
     #[test]

@@ -103,6 +103,7 @@ fn unexplained(seen: &Seen<'_>, legal: Decisions) -> Option<String> {
     let replica = seen.call.replica;
     let chat = seen.chat()?;
     let breach = match seen.outcome? {
+        Outcome::Listed { .. } => return None,
         Outcome::Answered { .. } if !legal.may_admit => {
             format!("{replica} served {} though no legal state allows it {}", chat.key, chat.alias)
         }

@@ -61,7 +61,7 @@ fn plan(manifest: &Manifest) -> BoxedStrategy<Plan> {
 }
 
 fn arms(plan: &Plan) -> Vec<Arm> {
-    vec![Arm { name: "ids apart", plan: plan.apart() }]
+    vec![Arm::shared("ids apart", plan.apart())]
 }
 
 fn judge(histories: &[History]) -> Verdict {

@@ -77,10 +77,7 @@ fn plan(manifest: &Manifest) -> BoxedStrategy<Plan> {
 }
 
 fn arms(plan: &Plan) -> Vec<Arm> {
-    vec![
-        Arm { name: "ids shared", plan: plan.clone() },
-        Arm { name: "ids apart", plan: plan.apart() },
-    ]
+    vec![Arm::shared("ids shared", plan.clone()), Arm::shared("ids apart", plan.apart())]
 }
 
 fn judge(histories: &[History]) -> Verdict {
@@ -142,7 +139,7 @@ fn other_decision(shared: &History, apart: &History) -> Option<Violation> {
 /// What was decided, without what differs from drive to drive; `None` where that is not known.
 fn decision(seen: &Seen<'_>) -> Option<(bool, u16)> {
     match seen.outcome? {
-        Outcome::Answered { status, .. } => Some((true, *status)),
+        Outcome::Answered { status, .. } | Outcome::Listed { status, .. } => Some((true, *status)),
         Outcome::Refused { status, .. } => Some((false, *status)),
         Outcome::Indeterminate { .. } => None,
     }

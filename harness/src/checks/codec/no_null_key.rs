@@ -95,7 +95,7 @@ fn an_owner_was_missed(history: &History) -> bool {
                 ownerless.insert(*key);
             }
             Op::Chat(chat) if ownerless.contains(&chat.key) => return true,
-            Op::Admin(_) | Op::Chat(_) => {}
+            Op::Admin(_) | Op::Chat(_) | Op::ListModels { .. } => {}
         }
     }
     false

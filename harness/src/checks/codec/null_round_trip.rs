@@ -100,7 +100,9 @@ fn other_decision(first: &Seen<'_>, prompts: &[&Seen<'_>]) -> Option<Violation> 
         .filter_map(|seen| match seen.outcome? {
             outcome @ Outcome::Refused { .. } => Some((seen, outcome)),
             // What is not known is no different.
-            Outcome::Answered { .. } | Outcome::Indeterminate { .. } => None,
+            Outcome::Answered { .. } | Outcome::Listed { .. } | Outcome::Indeterminate { .. } => {
+                None
+            }
         })
         .collect();
     let (seen, outcome) = refused.first()?;
@@ -158,7 +160,7 @@ fn pattern(history: &History, kind: Kind) -> String {
         Op::Admin(Admin::CreateUser { .. }) => kind == Kind::User,
         Op::Admin(Admin::CreateTeam { .. }) => kind == Kind::Team,
         Op::Admin(Admin::AddMember { .. }) => kind == Kind::Member,
-        Op::Admin(_) | Op::Chat(_) => false,
+        Op::Admin(_) | Op::Chat(_) | Op::ListModels { .. } => false,
     });
     creation
         .map_or_else(|| "the plan creates none".to_owned(), |seen| tell(&history.plan, seen.call))

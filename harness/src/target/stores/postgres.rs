@@ -192,6 +192,24 @@ impl PostgresAddress {
         told.await.map_err(|source| refused(source, doing()))
     }
 
+    /// Carries out one statement with these parameters, all of them text. How many rows it changed.
+    ///
+    /// # Errors
+    ///
+    /// When Postgres refuses, or does not answer.
+    pub async fn change(&self, sql: &str, params: &[String]) -> Result<u64, StoreError> {
+        let changed = async {
+            let mut connection = self.connect().await?;
+            let statement = AssertSqlSafe(sql.to_owned());
+            let query =
+                params.iter().fold(sqlx::query(statement), |query, param| query.bind(param));
+            let done = query.execute(&mut connection).await?;
+            connection.close().await?;
+            Ok(done.rows_affected())
+        };
+        changed.await.map_err(|source| refused(source, "change a row"))
+    }
+
     async fn connect(&self) -> Result<PgConnection, sqlx::Error> {
         PgConnectOptions::from_str(self.url.as_str())?.connect().await
     }

@@ -102,6 +102,31 @@ impl RedisAddress {
         emptied.await.map_err(|source: RedisError| StoreError::Redis { source: source.into() })
     }
 
+    /// What is stored under a name, if anything is.
+    ///
+    /// # Errors
+    ///
+    /// When Redis refuses, or does not answer.
+    pub async fn get(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        self.ask(redis::cmd("GET").arg(name)).await
+    }
+
+    /// Stores other bytes under a name that is in use, with the lifetime it has. Whether it was.
+    ///
+    /// # Errors
+    ///
+    /// When Redis refuses, or does not answer.
+    pub async fn overwrite(&self, name: &str, value: &[u8]) -> Result<bool, StoreError> {
+        let stored: Option<String> =
+            self.ask(redis::cmd("SET").arg(name).arg(value).arg("XX").arg("KEEPTTL")).await?;
+        Ok(stored.is_some())
+    }
+
+    async fn ask<T: redis::FromRedisValue>(&self, command: &redis::Cmd) -> Result<T, StoreError> {
+        let asked = async { command.query_async(&mut self.connect().await?).await };
+        asked.await.map_err(|source: RedisError| StoreError::Redis { source: source.into() })
+    }
+
     async fn connect(&self) -> Result<MultiplexedConnection, RedisError> {
         Client::open(self.url.as_str())?.get_multiplexed_async_connection().await
     }

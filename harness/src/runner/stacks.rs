@@ -1,0 +1,70 @@
+//! The stacks that the arms of a check are driven against: the shared one, and those of its own.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::{
+    drive::Driver,
+    reach::{ReachError, Reached},
+};
+use crate::check::{Arm, Shape, Stack};
+
+/// The shared stack, and the stacks that a check asked for.
+pub struct Stacks {
+    shared: Arc<Driver>,
+    own: BTreeMap<Shape, Reached>,
+}
+
+impl Stacks {
+    /// The shared stack alone.
+    pub fn shared(reached: &Reached) -> Stacks {
+        Stacks { shared: Arc::clone(&reached.driver), own: BTreeMap::new() }
+    }
+
+    /// Starts every stack that these arms ask for and that is not there yet, beside the shared one.
+    ///
+    /// # Errors
+    ///
+    /// When one cannot be set up. Those that were are still there, to be stopped.
+    pub async fn start_for(&mut self, arms: &[Arm], reached: &Reached) -> Result<(), ReachError> {
+        for arm in arms {
+            if let Stack::Own(shape) = arm.stack
+                && !self.own.contains_key(&shape)
+            {
+                self.own.insert(shape, Reached::reach(reached.request_for(shape)).await?);
+            }
+        }
+        Ok(())
+    }
+
+    /// The driver of the shared stack.
+    pub fn of_all(&self) -> &Arc<Driver> {
+        &self.shared
+    }
+
+    /// The driver of a stack; that of the shared one if it was never started.
+    pub fn driver(&self, stack: Stack) -> &Arc<Driver> {
+        match stack {
+            Stack::Shared => &self.shared,
+            Stack::Own(shape) => self.own.get(&shape).map_or(&self.shared, |own| &own.driver),
+        }
+    }
+
+    /// Why what was seen of the check's own stacks is not to be believed, if it is not.
+    pub fn doubt(&mut self) -> Option<String> {
+        let lost: u64 = self.own.values().map(Reached::lost).sum();
+        if lost > 0 {
+            return Some(format!("{lost} observations of its own stacks were lost on the way"));
+        }
+        self.own.values_mut().find_map(|own| {
+            let (replica, how) = own.ended()?;
+            Some(format!("{replica} of a stack of its own ended: {how}"))
+        })
+    }
+
+    /// Stops the check's own stacks. The shared one goes on.
+    pub async fn stop_own(&mut self) {
+        for (_, own) in std::mem::take(&mut self.own) {
+            own.stop().await;
+        }
+    }
+}
