@@ -9,6 +9,7 @@
 
 pub mod profile;
 pub mod key_class;
+pub mod threshold;
 pub mod load_profile;
 pub mod steady_chat;
 pub mod order;
@@ -22,3 +23,4 @@ pub use key_class::KeyClass;
 pub use latency::Latencies;
 pub use load_profile::LoadProfile;
 pub use profile::Profile;
+pub use threshold::Threshold;

@@ -15,6 +15,7 @@ use serde::Deserialize;
 use crate::{
     duration, nearest,
     settings::{self, SettingsError},
+    threshold::Threshold,
 };
 
 /// The built-in profiles, by name.
@@ -46,6 +47,9 @@ pub struct Profile {
     /// Which checks are driven.
     #[serde(default)]
     pub checks: Selection,
+    /// Bounds on what is measured beside the checks.
+    #[serde(default)]
+    pub thresholds: Vec<Threshold>,
 }
 
 /// A choice among checks, by id or family.
@@ -194,6 +198,22 @@ mod tests {
         assert_snapshot!(
             said,
             @"/mine.toml:7:1: unknown key `shrink_bugdet`; did you mean `shrink_budget`?"
+        );
+    }
+
+    #[test]
+    fn a_mistyped_threshold_is_placed_in_its_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mine.toml");
+        let bounds =
+            r#"thresholds = ["hit_ratio >= 0.99", "sql_per_warm_request{clas=team} == 0"]"#;
+        let text = format!("{bounds}\n{}", include_str!("../profiles/smoke.toml"));
+        fs::write(&path, text).unwrap();
+        let said = Profile::read(&path).unwrap_err().to_string();
+        let said = said.replace(folder.path().to_str().unwrap(), "");
+        assert_snapshot!(
+            said,
+            @r#"/mine.toml:1:14: "sql_per_warm_request{clas=team} == 0", character 22: `sql_per_warm_request` has no label `clas`; did you mean `class`?"#
         );
     }
 
