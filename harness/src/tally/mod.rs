@@ -168,3 +168,123 @@ impl Tally {
         self.cells.entry(place).or_default().entries.entry(kind).or_default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{
+        adapters::reference::Reference,
+        runner::read_wire,
+        wire::record::{
+            Bounded, PgStatement, RedisCommand, RedisReply, StoreKind, TransactionState, WireBody,
+            WireEvent,
+        },
+    };
+
+    const TEAM: &str = r#"{"v":1,"k":"team","d":{}}"#;
+
+    fn event(replica: u8, store: StoreKind, body: WireBody) -> WireEvent {
+        let (asked, answered) = (Micros(1_000), Some(Micros(3_000)));
+        WireEvent { replica, store, connection: 1, asked, answered, fault: None, body }
+    }
+
+    fn redis(replica: u8, name: &'static str, key: &str, reply: RedisReply) -> WireEvent {
+        let command = RedisCommand {
+            name: name.into(),
+            keys: vec![key.to_owned()],
+            args: vec![Bounded::new(TEAM.as_bytes())],
+            left_out: 0,
+            reply: Some(reply),
+            transaction: false,
+            db: 0,
+        };
+        event(replica, StoreKind::Redis, WireBody::RedisCommand(command))
+    }
+
+    fn hit(replica: u8, key: &str) -> WireEvent {
+        redis(replica, "GET", key, RedisReply::Bulk { value: Bounded::new(TEAM.as_bytes()) })
+    }
+
+    fn read_of(team: &str) -> WireEvent {
+        let statement = PgStatement {
+            sql: Bounded::new(b"SELECT * FROM teams WHERE team_id = $1"),
+            part: 0,
+            params: vec![Some(Bounded::new(team.as_bytes()))],
+            tag: "SELECT 1".to_owned(),
+            rows: 1,
+            copied_bytes: 0,
+            error: None,
+            transaction: TransactionState::Idle,
+        };
+        event(0, StoreKind::Postgres, WireBody::PgStatement(statement))
+    }
+
+    /// A tally that knows team `t` and two keys, one of which shares its user with the other's class.
+    fn tally() -> Tally {
+        let mut tally = Tally::default();
+        tally.classify("t".to_owned(), KeyClass::Team);
+        for class in [KeyClass::Team, KeyClass::User] {
+            tally.classify("shared".to_owned(), class);
+        }
+        tally
+    }
+
+    fn observe(tally: &mut Tally, event: &WireEvent) {
+        let read = read_wire::read(&Reference, event).unwrap();
+        tally.observe(event.asked, &read.event, &read.names, Some(3));
+    }
+
+    fn place(replica: u8, class: Option<KeyClass>) -> Place {
+        Place { replica: Replica(replica), worker: Some(3), class }
+    }
+
+    #[test]
+    fn a_miss_is_counted_once_it_is_known_what_was_missed() {
+        let mut tally = tally();
+        observe(&mut tally, &redis(0, "GET", "rg:team:t", RedisReply::Nil));
+        let of_team = |tally: &Tally| {
+            tally.snapshot(Micros(0)).cells[&place(0, Some(KeyClass::Team))].entries.clone()
+        };
+        assert_eq!(of_team(&tally), BTreeMap::new());
+        observe(&mut tally, &redis(0, "SET", "rg:team:t", RedisReply::Ok));
+        observe(&mut tally, &hit(0, "rg:team:t"));
+        let entries = window::Entries { hits: 1, misses: 1, writes: 1 };
+        assert_eq!(of_team(&tally), BTreeMap::from([(Kind::Team, entries)]));
+    }
+
+    #[test]
+    fn a_window_holds_what_was_gained_between_two_snapshots() {
+        let mut tally = tally();
+        observe(&mut tally, &read_of("t"));
+        let before = tally.snapshot(Micros(1_000_000));
+        assert_eq!(tally.snapshot(Micros(0)).since(&before).cells, BTreeMap::new());
+        observe(&mut tally, &read_of("t"));
+        observe(&mut tally, &read_of("nobody"));
+        observe(&mut tally, &hit(1, "rg:team:t"));
+        tally.requests(KeyClass::Team, Replica(0), 4);
+        tally.requests(KeyClass::Team, Replica(1), 1);
+        let window = tally.snapshot(Micros(3_000_000)).since(&before);
+        assert_eq!(window.took, Duration::from_secs(2));
+        let query = window.identity_query();
+        assert_eq!((query.calls, query.rows), (2, 2));
+        assert_eq!((query.took.as_millis(), query.mean().unwrap().as_millis()), (4, 2));
+        assert_eq!(window.reads(), BTreeMap::from([(Kind::Team, 2)]));
+        // Requests of this class were only ever seen to look up their team.
+        let all = window.lookups_by_class()[&KeyClass::Team];
+        let expected = Lookups { requests: 5, needed: 5, redis_hits: 1, redis_misses: 0, reads: 1 };
+        assert_eq!(all, expected);
+        assert_eq!(window.lookups()[&(KeyClass::Team, Replica(0))].hit_ratio(), Some(0.75));
+    }
+
+    #[test]
+    fn what_names_keys_of_two_classes_belongs_to_neither() {
+        let mut tally = tally();
+        observe(&mut tally, &read_of("shared"));
+        observe(&mut tally, &read_of("nobody"));
+        let snapshot = tally.snapshot(Micros(0));
+        assert_eq!(snapshot.cells.keys().copied().collect::<Vec<_>>(), [place(0, None)]);
+        assert_eq!(snapshot.cells[&place(0, None)].statements, 2);
+    }
+}
