@@ -1,8 +1,8 @@
 //! What the tag and the version of a cached entry cost, beside plain `serde_json`.
 //!
 //! Both ways write and read the same virtual key, in turn, so the ratio says something and the
-//! absolute figures do not. The bar: at most 1.3 times plain `serde_json`. The ratio is printed
-//! last: `cargo bench -p reference-gateway --bench codec`.
+//! absolute figures do not. The bar, at either schema version: at most 1.3 times plain `serde_json`.
+//! The ratios are printed last: `cargo bench -p reference-gateway --bench codec`.
 
 use std::{
     hint::black_box,
@@ -11,7 +11,7 @@ use std::{
 };
 
 use criterion::{Criterion, criterion_group};
-use reference_gateway::specimen::Specimen;
+use reference_gateway::{cache_schema::CacheSchema, specimen::Specimen};
 
 /// Round trips in one measurement.
 const ROUND_TRIPS: u32 = 20_000;
@@ -20,16 +20,19 @@ const ROUND_TRIPS: u32 = 20_000;
 const TURNS: usize = 21;
 
 fn codec(criterion: &mut Criterion) {
-    let key = Specimen::key();
-    let mut group = criterion.benchmark_group("write and read a key");
-    group.bench_function("codec", |bencher| bencher.iter(|| black_box(&key).by_codec()));
-    group.bench_function("serde_json", |bencher| bencher.iter(|| black_box(&key).by_serde()));
-    group.finish();
+    for schema in CacheSchema::ALL {
+        let key = Specimen::key(schema);
+        let mut group =
+            criterion.benchmark_group(format!("write and read a key of version {schema}"));
+        group.bench_function("codec", |bencher| bencher.iter(|| black_box(&key).by_codec()));
+        group.bench_function("serde_json", |bencher| bencher.iter(|| black_box(&key).by_serde()));
+        group.finish();
+    }
 }
 
 /// Measures both ways in turn and prints their ratio.
-fn ratio(out: &mut impl Write) -> io::Result<()> {
-    let key = Specimen::key();
+fn ratio(schema: CacheSchema, out: &mut impl Write) -> io::Result<()> {
+    let key = Specimen::key(schema);
     let mut ratios: Vec<f64> = (0..TURNS)
         .map(|_| {
             let plain = took(|| key.by_serde());
@@ -41,7 +44,7 @@ fn ratio(out: &mut impl Write) -> io::Result<()> {
     let (least, median, most) = (ratios[0], ratios[TURNS / 2], ratios[TURNS - 1]);
     writeln!(
         out,
-        "codec: {median:.2} x plain serde_json (bar: at most 1.3; {least:.2} to {most:.2})"
+        "codec, version {schema}: {median:.2} x plain serde_json (bar: at most 1.3; {least:.2} to {most:.2})"
     )
 }
 
@@ -60,7 +63,9 @@ fn main() -> io::Result<()> {
     Criterion::default().configure_from_args().final_summary();
     // Only where it is measured, not where `cargo test` tries whether it runs.
     if std::env::args().any(|arg| arg == "--bench") {
-        ratio(&mut io::stdout())?;
+        for schema in CacheSchema::ALL {
+            ratio(schema, &mut io::stdout())?;
+        }
     }
     Ok(())
 }

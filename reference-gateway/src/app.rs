@@ -17,7 +17,7 @@ use axum::{
     Router,
     extract::DefaultBodyLimit,
     middleware,
-    routing::{get, post},
+    routing::{delete, get, patch, post},
 };
 use http::HeaderValue;
 
@@ -72,6 +72,14 @@ pub(crate) fn router(app: Arc<App>, max_body_bytes: usize) -> Router {
         .route("/user/info", get(routes::user::info::serve))
         .route("/user/update", post(routes::user::update::serve))
         .route("/user/delete", post(routes::user::delete::serve))
+        .route("/organization/new", post(routes::organisation::new::serve))
+        .route("/organization/info", get(routes::organisation::info::serve))
+        .route("/organization/update", patch(routes::organisation::update::serve))
+        .route("/organization/delete", delete(routes::organisation::delete::serve))
+        .route("/customer/new", post(routes::end_user::new::serve))
+        .route("/customer/info", get(routes::end_user::info::serve))
+        .route("/customer/update", post(routes::end_user::update::serve))
+        .route("/customer/delete", post(routes::end_user::delete::serve))
         .route("/health/liveliness", get(routes::health::alive))
         .route("/health/liveness", get(routes::health::alive))
         .route("/health/readiness", get(routes::health::ready))

@@ -7,6 +7,8 @@ use std::{collections::BTreeMap, fmt, fs, io, path::Path, time::Duration};
 
 use serde::{Deserialize, Deserializer, de};
 
+use crate::cache_schema::CacheSchema;
+
 /// Everything that an operator decides.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -64,13 +66,16 @@ pub struct GeneralSettings {
     /// How old a cached identity may get before it is read again.
     #[serde(default = "defaults::auth_cache_ttl_ms")]
     pub auth_cache_ttl_ms: u64,
-    /// How long a virtual key that does not exist is remembered as such.
+    /// The schema version of the entries that are written to Redis.
+    #[serde(default)]
+    pub cache_schema: CacheSchema,
+    /// How long a virtual key or end user that does not exist is remembered as such.
     #[serde(default = "defaults::negative_ttl_ms")]
     pub negative_ttl_ms: u64,
     /// How many identities one process keeps in memory.
     #[serde(default = "defaults::memory_entries")]
     pub memory_entries: u64,
-    /// How many unknown virtual keys one process remembers.
+    /// How many unknown virtual keys and end users one process remembers, each.
     #[serde(default = "defaults::negative_entries")]
     pub negative_entries: u64,
     /// How long one replica waits for another that is already loading the same identity.

@@ -56,6 +56,24 @@ pub const ALL: &[PlantedDefect] = &[
                   another name.",
     },
     PlantedDefect {
+        name: "codec-v2-drops-block",
+        caught_by: "codec.mixed-version",
+        summary: "The decoder of schema version 1 accepts entries of version 2 and ignores their \
+                  blocked_at, so a blocked key works on replicas of the older release.",
+    },
+    PlantedDefect {
+        name: "codec-dict-leak",
+        caught_by: "codec.representation-independence",
+        summary: "What comes from Redis is treated as a raw map whose budget nobody checks, so an \
+                  over-budget key is served when its identity came from Redis.",
+    },
+    PlantedDefect {
+        name: "codec-trust-any",
+        caught_by: "codec.poison-entry-contained",
+        summary: "A Redis entry that cannot be decoded yields the last good object of any key \
+                  instead of a reload.",
+    },
+    PlantedDefect {
         name: "cache-bypass-team",
         caught_by: "auth-cache.db-call-bound",
         summary: "Teams are never found in a cache, so every request of a team's key reads its \
@@ -160,6 +178,21 @@ impl Defects {
     /// Is an entry of the wrong kind reported at WARN and ERROR?
     pub(crate) fn alarms_on_wrong_kind(self) -> bool {
         self.has("codec-shared-key-space")
+    }
+
+    /// Are entries of a newer schema version read, except for the block in them?
+    pub(crate) fn reads_newer_without_block(self) -> bool {
+        self.has("codec-v2-drops-block")
+    }
+
+    /// Is the budget of a key that came from Redis forgotten?
+    pub(crate) fn forgets_budgets_from_redis(self) -> bool {
+        self.has("codec-dict-leak")
+    }
+
+    /// Does the last key that was read stand in for one whose entry cannot be?
+    pub(crate) fn trusts_the_last_key(self) -> bool {
+        self.has("codec-trust-any")
     }
 
     /// Is the team or user that a key does not have looked up all the same?

@@ -6,10 +6,17 @@
 use serde_json::Value;
 
 use crate::{
+    cache_schema::CacheSchema,
     defects::Defects,
-    identity_cache::codec::{self, Payload},
-    store::{Member, Team, User, VirtualKey},
+    identity_cache::{
+        codec::Codec,
+        payload::{Body, Payload},
+    },
+    store::{EndUser, Member, Organisation, Team, User, VirtualKey},
 };
+
+/// Every kind that is cached.
+pub const KINDS: [&str; 6] = ["key", "team", "user", "member", "organisation", "end_user"];
 
 /// Why an identity or an entry was not taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -25,47 +32,82 @@ pub enum EntryError {
     Unreadable(String),
 }
 
-/// An identity as its type holds it, every field included, and its entry.
-///
-/// # Errors
-///
-/// When there is no such kind, or `identity` is none of it.
-pub fn encode(kind: &str, identity: &Value) -> Result<(Value, Vec<u8>), EntryError> {
-    match kind {
-        "key" => encoded::<VirtualKey>(identity),
-        "team" => encoded::<Team>(identity),
-        "user" => encoded::<User>(identity),
-        "member" => encoded::<Member>(identity),
-        _ => Err(EntryError::UnknownKind(kind.to_owned())),
+/// The codec of a release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entries {
+    /// The schema version that it writes.
+    pub schema: CacheSchema,
+}
+
+/// Does something with the type of a kind.
+macro_rules! for_kind {
+    ($kind:expr, $type:ident => $what:expr) => {
+        match $kind {
+            "key" => {
+                type $type = VirtualKey;
+                $what
+            }
+            "team" => {
+                type $type = Team;
+                $what
+            }
+            "user" => {
+                type $type = User;
+                $what
+            }
+            "member" => {
+                type $type = Member;
+                $what
+            }
+            "organisation" => {
+                type $type = Organisation;
+                $what
+            }
+            "end_user" => {
+                type $type = EndUser;
+                $what
+            }
+            other => Err(EntryError::UnknownKind(other.to_owned())),
+        }
+    };
+}
+
+impl Entries {
+    /// An identity as its type holds it, every field of the version included, and its entry.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such kind, or `identity` is none of it.
+    pub fn encode(self, kind: &str, identity: &Value) -> Result<(Value, Vec<u8>), EntryError> {
+        for_kind!(kind, T => self.encoded::<T>(identity))
     }
-}
 
-/// The identity in an entry; none where the entry says that there is no such identity.
-///
-/// # Errors
-///
-/// When there is no such kind, or the entry is none of it.
-pub fn decode(kind: &str, entry: &[u8]) -> Result<Option<Value>, EntryError> {
-    match kind {
-        "key" => decoded::<VirtualKey>(entry),
-        "team" => decoded::<Team>(entry),
-        "user" => decoded::<User>(entry),
-        "member" => decoded::<Member>(entry),
-        _ => Err(EntryError::UnknownKind(kind.to_owned())),
+    /// The identity in an entry, with the fields of the version that is written here; none where the
+    /// entry says that there is no such identity.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such kind, or the entry is none of it.
+    pub fn decode(self, kind: &str, entry: &[u8]) -> Result<Option<Value>, EntryError> {
+        for_kind!(kind, T => self.decoded::<T>(entry))
     }
-}
 
-fn encoded<T: Payload>(identity: &Value) -> Result<(Value, Vec<u8>), EntryError> {
-    let no_identity = |error: serde_json::Error| EntryError::NoIdentity(error.to_string());
-    let identity = T::deserialize(identity).map_err(no_identity)?;
-    let held = serde_json::to_value(&identity).map_err(no_identity)?;
-    Ok((held, codec::encode(Some(&identity), Defects::default())))
-}
+    fn codec(self) -> Codec {
+        Codec { schema: self.schema, defects: Defects::default() }
+    }
 
-fn decoded<T: Payload>(entry: &[u8]) -> Result<Option<Value>, EntryError> {
-    let unreadable = |why: String| EntryError::Unreadable(why);
-    let identity = codec::decode::<T>(entry, Defects::default());
-    let identity = identity.map_err(|why| unreadable(why.to_string()))?;
-    let json = identity.map(|identity| serde_json::to_value(&identity)).transpose();
-    json.map_err(|error| unreadable(error.to_string()))
+    fn encoded<T: Payload>(self, identity: &Value) -> Result<(Value, Vec<u8>), EntryError> {
+        let no_identity = |error: serde_json::Error| EntryError::NoIdentity(error.to_string());
+        let identity = T::read(self.schema, identity).map_err(no_identity)?;
+        let held = serde_json::to_value(Body(self.schema, &identity)).map_err(no_identity)?;
+        Ok((held, self.codec().encode(&identity)))
+    }
+
+    fn decoded<T: Payload>(self, entry: &[u8]) -> Result<Option<Value>, EntryError> {
+        let unreadable = |why: String| EntryError::Unreadable(why);
+        let identity = self.codec().decode::<T>(entry);
+        let identity = identity.map_err(|why| unreadable(why.to_string()))?;
+        let json = identity.map(|identity| serde_json::to_value(Body(self.schema, &identity)));
+        json.transpose().map_err(|error| unreadable(error.to_string()))
+    }
 }

@@ -20,6 +20,7 @@ pub(crate) enum ModelOwner {
     Team,
     User,
     Member,
+    Organisation,
 }
 
 /// Everything that can go wrong between a request's first byte and the provider's answer.
@@ -41,6 +42,8 @@ pub(crate) enum GatewayError {
     KeyBlocked,
     #[error("Team={team_id} is blocked. Update via `/team/unblock` if you're admin.")]
     TeamBlocked { team_id: String },
+    #[error("End User={end_user_id} is blocked. Update via `/customer/update` if you're admin.")]
+    EndUserBlocked { end_user_id: String },
     #[error("Authentication Error, Expired Key.")]
     KeyExpired,
     #[error("The model is not one that this {} may use.", match .owner {
@@ -48,6 +51,7 @@ pub(crate) enum GatewayError {
         ModelOwner::Team => "team",
         ModelOwner::User => "user",
         ModelOwner::Member => "team member",
+        ModelOwner::Organisation => "organization",
     })]
     ModelDenied { owner: ModelOwner },
     #[error(
@@ -104,6 +108,7 @@ impl GatewayError {
             | Self::Unauthenticated { .. }
             | Self::KeyBlocked
             | Self::TeamBlocked { .. }
+            | Self::EndUserBlocked { .. }
             | Self::KeyExpired
             | Self::AdminOnly => StatusCode::UNAUTHORIZED,
             Self::ModelDenied { .. } => StatusCode::FORBIDDEN,
@@ -129,6 +134,7 @@ impl GatewayError {
             | Self::Unauthenticated { .. }
             | Self::KeyBlocked
             | Self::TeamBlocked { .. }
+            | Self::EndUserBlocked { .. }
             | Self::AdminOnly => "auth_error",
             Self::UnknownKey => "token_not_found_in_db",
             Self::KeyExpired => "expired_key",
@@ -137,6 +143,7 @@ impl GatewayError {
                 ModelOwner::Team => "team_model_access_denied",
                 ModelOwner::User => "user_model_access_denied",
                 ModelOwner::Member => "team_member_model_access_denied",
+                ModelOwner::Organisation => "org_model_access_denied",
             },
             Self::UnknownModel { .. } => "invalid_request_error",
             Self::BadRequest { .. }
@@ -171,6 +178,7 @@ impl GatewayError {
             | Self::Unauthenticated { .. }
             | Self::KeyBlocked
             | Self::TeamBlocked { .. }
+            | Self::EndUserBlocked { .. }
             | Self::KeyExpired
             | Self::AdminOnly
             | Self::UnreadableBody { .. }

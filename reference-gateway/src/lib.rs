@@ -4,6 +4,7 @@
 //! calls, from `identity_cache` and below it `store`; `routes` decide what is asked,
 //! `admission` whether there is room, `providers` answer, `streaming` relays, `spend` settles.
 
+pub mod cache_schema;
 pub mod config;
 pub mod defects;
 pub mod entries;

@@ -6,6 +6,7 @@ use std::{
 
 use clap::Parser;
 use reference_gateway::{
+    cache_schema::CacheSchema,
     config::Config,
     defects::Defects,
     logging,
@@ -37,6 +38,10 @@ struct Cli {
     /// What is logged: a level, or a tracing filter.
     #[arg(long, default_value = "info,sqlx=off,hyper=off")]
     log: String,
+    /// The schema version of the entries that are written to Redis; what the settings say if left
+    /// out.
+    #[arg(long, value_name = "VERSION")]
+    cache_schema: Option<CacheSchema>,
     /// A planted defect to activate; may be given more than once.
     #[cfg(feature = "defects")]
     #[arg(long = "defect", value_name = "NAME")]
@@ -103,7 +108,10 @@ fn run(cli: Cli) -> Result<(), Stopped> {
     let defects = planted(&cli)?;
     let environment: BTreeMap<String, String> = env::vars().collect();
     let path = cli.config.unwrap_or_default();
-    let config = Config::load(&path, &environment).map_err(|error| Stopped::usage(&error))?;
+    let mut config = Config::load(&path, &environment).map_err(|error| Stopped::usage(&error))?;
+    if let Some(schema) = cli.cache_schema {
+        config.general_settings.cache_schema = schema;
+    }
     let worker = cli.worker.map(|post| post.worker);
     logging::start(&cli.log, worker).map_err(|error| Stopped::usage(&*error))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();

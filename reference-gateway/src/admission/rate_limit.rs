@@ -26,6 +26,10 @@ pub(super) fn on_path(holder: &Holder) -> Vec<Limit> {
     if let (Some(member), Some(owner)) = (&holder.member, holder.member_owner()) {
         add(owner, member.rpm_limit, member.tpm_limit);
     }
+    if let Some(organisation) = &holder.organisation {
+        let owner = IdentityId::Organisation(organisation.organization_id.clone());
+        add(owner, organisation.rpm_limit, organisation.tpm_limit);
+    }
     limits
 }
 
@@ -36,6 +40,8 @@ pub(super) fn shown(owner: &IdentityId) -> &'static str {
         IdentityId::Team(_) => "team",
         IdentityId::User(_) => "user",
         IdentityId::Member { .. } => "team_member",
+        IdentityId::Organisation(_) => "organization",
+        IdentityId::EndUser(_) => "end_user",
     }
 }
 
@@ -44,7 +50,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::store::{Team, VirtualKey};
+    use crate::store::{Organisation, Team, VirtualKey};
 
     #[test]
     fn every_limit_on_the_path_holds_and_null_is_none() {
@@ -53,9 +59,14 @@ mod tests {
             team: Some(Arc::new(Team { tpm_limit: Some(0), ..Team::default() })),
             user: None,
             member: None,
+            organisation: Some(Arc::new(Organisation {
+                rpm_limit: Some(2),
+                ..Organisation::default()
+            })),
+            end_user: None,
         };
         let limits = on_path(&holder);
         let shown: Vec<_> = limits.iter().map(|limit| (limit.unit, limit.most)).collect();
-        assert_eq!(shown, [(Unit::Requests, 1), (Unit::Tokens, 0)]);
+        assert_eq!(shown, [(Unit::Requests, 1), (Unit::Tokens, 0), (Unit::Requests, 2)]);
     }
 }

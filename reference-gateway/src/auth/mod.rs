@@ -14,7 +14,7 @@ use crate::{
     app::App,
     error::GatewayError,
     identity_cache::IdentityId,
-    store::{Member, Team, User, VirtualKey, now_ms},
+    store::{EndUser, Member, Organisation, Team, User, VirtualKey, now_ms},
 };
 
 /// An authenticated caller.
@@ -35,6 +35,10 @@ pub(crate) struct Holder {
     pub(crate) user: Option<Arc<User>>,
     /// The membership, if the key names a team and a user who is a member of it.
     pub(crate) member: Option<Arc<Member>>,
+    /// The organisation of the key's team, or else of the key.
+    pub(crate) organisation: Option<Arc<Organisation>>,
+    /// Whom the request is for, if its body names an end user who exists.
+    pub(crate) end_user: Option<Arc<EndUser>>,
 }
 
 impl Holder {
@@ -81,7 +85,7 @@ pub(crate) async fn require_admin(app: &App, headers: &HeaderMap) -> Result<(), 
 
 /// Reads the key's own state, on every request, wherever the key came from.
 fn check_key(key: &VirtualKey, now_ms: i64) -> Result<(), GatewayError> {
-    if key.blocked == Some(true) {
+    if key.is_blocked() {
         return Err(GatewayError::KeyBlocked);
     }
     if key.expires_at_ms.is_some_and(|expires| expires <= now_ms) {
@@ -91,38 +95,48 @@ fn check_key(key: &VirtualKey, now_ms: i64) -> Result<(), GatewayError> {
 }
 
 async fn holder_of(app: &App, key: Arc<VirtualKey>) -> Result<Holder, GatewayError> {
-    let (team, user, member) = futures::try_join!(
-        async {
-            match key.team() {
-                Some(team) => app.cache.team(team).await,
-                None => Ok(None),
-            }
-        },
+    let ((team, organisation), user, member) = futures::try_join!(
+        owners_of(app, &key),
         async {
             match key.user() {
-                Some(user) => app.cache.user(user).await,
+                Some(user) => Ok(app.cache.user(user).await?),
                 None => Ok(None),
             }
         },
         async {
             match (key.team(), key.user()) {
-                (Some(team), Some(user)) => app.cache.member(team, user).await,
+                (Some(team), Some(user)) => Ok(app.cache.member(team, user).await?),
                 _ => Ok(None),
             }
         },
     )?;
-    if let Some(team_id) = key.team() {
-        let team = team.as_ref().ok_or_else(|| GatewayError::Unauthenticated {
-            reason: "the key's team does not exist.".to_owned(),
-        })?;
-        if team.blocked == Some(true) {
-            return Err(GatewayError::TeamBlocked { team_id: team_id.to_owned() });
-        }
-    }
     if app.defects.trips_over_cleared_budget() {
         check_cleared_budget(member.as_deref())?;
     }
-    Ok(Holder { key, team, user, member })
+    Ok(Holder { key, team, user, member, organisation, end_user: None })
+}
+
+/// The key's team, and the organisation of that team, or else of the key.
+async fn owners_of(
+    app: &App,
+    key: &VirtualKey,
+) -> Result<(Option<Arc<Team>>, Option<Arc<Organisation>>), GatewayError> {
+    let missing = |what: &str| GatewayError::Unauthenticated {
+        reason: format!("the key's {what} does not exist."),
+    };
+    let team = match key.team() {
+        None => None,
+        Some(id) => Some(app.cache.team(id).await?.ok_or_else(|| missing("team"))?),
+    };
+    if let Some(team) = team.as_ref().filter(|team| team.is_blocked()) {
+        return Err(GatewayError::TeamBlocked { team_id: team.team_id.clone() });
+    }
+    let of_team = team.as_ref().and_then(|team| team.organisation());
+    let organisation = match of_team.or(key.organisation()) {
+        None => None,
+        Some(id) => Some(app.cache.organisation(id).await?.ok_or_else(|| missing("organisation"))?),
+    };
+    Ok((team, organisation))
 }
 
 /// What the defect `auth-null-budget-401` plants.

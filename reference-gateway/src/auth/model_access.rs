@@ -1,7 +1,8 @@
 //! Which model aliases a caller may use.
 //!
-//! A list that is absent, null or empty restricts nothing. A key's list and its team's both hold;
-//! a user's list holds for keys without a team, a member's for keys of that member in the team.
+//! A list that is absent, null or empty restricts nothing. A key's list, its team's and its
+//! organisation's all hold; a user's list holds for keys without a team, a member's for keys of that
+//! member in the team.
 
 use super::{Caller, Holder};
 use crate::error::{GatewayError, ModelOwner};
@@ -32,6 +33,10 @@ impl Holder {
         [
             (ModelOwner::Key, self.key.models.as_deref()),
             (ModelOwner::Team, self.team.as_ref().and_then(|team| team.models.as_deref())),
+            (
+                ModelOwner::Organisation,
+                self.organisation.as_ref().and_then(|organisation| organisation.models.as_deref()),
+            ),
             (ModelOwner::User, user_list),
             (
                 ModelOwner::Member,
@@ -54,7 +59,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::store::{Team, User, VirtualKey};
+    use crate::store::{Organisation, Team, User, VirtualKey};
 
     fn models(names: &[&str]) -> Option<Vec<String>> {
         Some(names.iter().map(|name| (*name).to_owned()).collect())
@@ -67,6 +72,8 @@ mod tests {
             team: team.map(|models| Arc::new(Team { models, ..Team::default() })),
             user: Some(Arc::new(User { models: models(&["u"]), ..User::default() })),
             member: None,
+            organisation: None,
+            end_user: None,
         }
     }
 
@@ -83,6 +90,15 @@ mod tests {
         assert_eq!(both.restriction("a"), None);
         assert_eq!(both.restriction("b"), Some(ModelOwner::Team));
         assert_eq!(both.restriction("c"), Some(ModelOwner::Key));
+    }
+
+    #[test]
+    fn the_list_of_an_organisation_binds_its_teams_keys() {
+        let organisation = Organisation { models: models(&["a"]), ..Organisation::default() };
+        let bound =
+            Holder { organisation: Some(Arc::new(organisation)), ..holder(None, Some(None)) };
+        assert_eq!(bound.restriction("a"), None);
+        assert_eq!(bound.restriction("b"), Some(ModelOwner::Organisation));
     }
 
     #[test]

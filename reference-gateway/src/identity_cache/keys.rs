@@ -17,6 +17,8 @@ pub(crate) enum Kind {
     Team,
     User,
     Member,
+    Organisation,
+    EndUser,
 }
 
 impl Kind {
@@ -27,6 +29,17 @@ impl Kind {
             Self::Team => "team",
             Self::User => "user",
             Self::Member => "member",
+            Self::Organisation => "organisation",
+            Self::EndUser => "end_user",
+        }
+    }
+
+    /// May Redis hold that there is no such identity? Callers make up keys and end users, as many as
+    /// they like, and Redis is not theirs to fill.
+    pub(crate) fn shares_absence(self) -> bool {
+        match self {
+            Self::Key | Self::EndUser => false,
+            Self::Team | Self::User | Self::Member | Self::Organisation => true,
         }
     }
 }
@@ -43,6 +56,8 @@ pub(crate) enum IdentityId {
         team: String,
         user: String,
     },
+    Organisation(String),
+    EndUser(String),
 }
 
 impl IdentityId {
@@ -52,6 +67,8 @@ impl IdentityId {
             Self::Team(_) => Kind::Team,
             Self::User(_) => Kind::User,
             Self::Member { .. } => Kind::Member,
+            Self::Organisation(_) => Kind::Organisation,
+            Self::EndUser(_) => Kind::EndUser,
         }
     }
 
@@ -62,7 +79,11 @@ impl IdentityId {
 
     fn escaped(&self) -> String {
         match self {
-            Self::Key(id) | Self::Team(id) | Self::User(id) => escape(id),
+            Self::Key(id)
+            | Self::Team(id)
+            | Self::User(id)
+            | Self::Organisation(id)
+            | Self::EndUser(id) => escape(id),
             Self::Member { team, user } => format!("{}:{}", escape(team), escape(user)),
         }
     }
@@ -140,6 +161,8 @@ mod tests {
             hostile_id().prop_map(IdentityId::Team),
             hostile_id().prop_map(IdentityId::User),
             (hostile_id(), hostile_id()).prop_map(|(team, user)| IdentityId::Member { team, user }),
+            hostile_id().prop_map(IdentityId::Organisation),
+            hostile_id().prop_map(IdentityId::EndUser),
         ]
     }
 

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use moka::{policy::EvictionPolicy, sync::Cache};
 
-use super::Record;
+use super::{Kind, Record};
 
 #[derive(Clone)]
 struct Entry {
@@ -12,20 +12,16 @@ struct Entry {
     expires_at: Instant,
 }
 
-/// Entries by name, and unknown keys apart from them, so that a flood of made-up keys cannot push
-/// out an identity that exists.
+/// Entries by name, and apart from them what callers made up, keys and end users each, so that a
+/// flood of those cannot push out an identity that exists.
 pub(super) struct Memory {
     entries: Cache<String, Entry>,
     unknown_keys: Cache<String, Entry>,
+    unknown_end_users: Cache<String, Entry>,
 }
 
 impl Memory {
-    pub(super) fn new(
-        entries: u64,
-        ttl: Duration,
-        unknown_keys: u64,
-        unknown_ttl: Duration,
-    ) -> Self {
+    pub(super) fn new(entries: u64, ttl: Duration, unknown: u64, unknown_ttl: Duration) -> Self {
         let bounded = |entries, ttl| {
             Cache::builder()
                 .max_capacity(entries)
@@ -33,7 +29,11 @@ impl Memory {
                 .eviction_policy(EvictionPolicy::lru())
                 .build()
         };
-        Self { entries: bounded(entries, ttl), unknown_keys: bounded(unknown_keys, unknown_ttl) }
+        Self {
+            entries: bounded(entries, ttl),
+            unknown_keys: bounded(unknown, unknown_ttl),
+            unknown_end_users: bounded(unknown, unknown_ttl),
+        }
     }
 
     /// The record under this name, if it has not expired.
@@ -44,6 +44,7 @@ impl Memory {
             .get(name)
             .and_then(fresh)
             .or_else(|| self.unknown_keys.get(name).and_then(fresh))
+            .or_else(|| self.unknown_end_users.get(name).and_then(fresh))
     }
 
     /// Keeps an identity until `expires_at`.
@@ -51,28 +52,33 @@ impl Memory {
         self.entries.insert(name.to_owned(), Entry { record, expires_at });
     }
 
-    /// Keeps the fact that no key has this hash until `expires_at`.
-    pub(super) fn keep_unknown(&self, name: &str, record: Record, expires_at: Instant) {
-        self.unknown_keys.insert(name.to_owned(), Entry { record, expires_at });
+    /// Keeps the fact that there is no such key or end user until `expires_at`.
+    pub(super) fn keep_unknown(&self, name: &str, kind: Kind, expires_at: Instant) {
+        let unknown = match kind {
+            Kind::EndUser => &self.unknown_end_users,
+            _ => &self.unknown_keys,
+        };
+        unknown.insert(name.to_owned(), Entry { record: Record::Absent(kind), expires_at });
     }
 
     /// Forgets what is under this name.
     pub(super) fn forget(&self, name: &str) {
         self.entries.invalidate(name);
         self.unknown_keys.invalidate(name);
+        self.unknown_end_users.invalidate(name);
     }
 
     /// Forgets everything.
     pub(super) fn forget_all(&self) {
         self.entries.invalidate_all();
         self.unknown_keys.invalidate_all();
+        self.unknown_end_users.invalidate_all();
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::identity_cache::Kind;
 
     fn memory() -> Memory {
         Memory::new(10, Duration::from_secs(60), 10, Duration::from_secs(60))
@@ -90,15 +96,18 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_of_unknown_keys_is_bounded_and_pushes_out_no_identity() {
+    fn a_flood_of_what_callers_made_up_is_bounded_and_pushes_out_no_identity() {
         let memory = memory();
         let later = Instant::now() + Duration::from_secs(60);
         memory.keep("team", Record::Absent(Kind::Team), later);
         for number in 0..1_000 {
-            memory.keep_unknown(&number.to_string(), Record::Absent(Kind::Key), later);
+            memory.keep_unknown(&format!("key {number}"), Kind::Key, later);
+            memory.keep_unknown(&format!("end user {number}"), Kind::EndUser, later);
         }
-        memory.unknown_keys.run_pending_tasks();
-        assert!(memory.unknown_keys.entry_count() <= 10);
+        for unknown in [&memory.unknown_keys, &memory.unknown_end_users] {
+            unknown.run_pending_tasks();
+            assert!((1..=10).contains(&unknown.entry_count()));
+        }
         assert!(memory.get("team").is_some());
     }
 
@@ -107,7 +116,7 @@ mod tests {
         let memory = memory();
         let later = Instant::now() + Duration::from_secs(60);
         memory.keep("a", Record::Absent(Kind::Team), later);
-        memory.keep_unknown("b", Record::Absent(Kind::Key), later);
+        memory.keep_unknown("b", Kind::Key, later);
         memory.forget("a");
         memory.forget("b");
         assert!(memory.get("a").is_none() && memory.get("b").is_none());

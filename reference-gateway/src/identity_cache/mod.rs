@@ -3,8 +3,8 @@
 //! What holds, whatever the order of events:
 //!
 //! * Entries of different kinds, and of different ids, never share a name (`keys.rs`).
-//! * An entry says what it is and which schema wrote it; anything else is a miss that is replaced
-//!   (`codec.rs`).
+//! * An entry says what it is, whose, and which schema wrote it; anything else is a miss that is
+//!   replaced (`codec.rs`, `payload.rs`).
 //! * An identity is at most one lifetime old. A hit never extends that, in either tier.
 //! * Concurrent misses of one identity become one read, per process (`flights.rs`) and, through a
 //!   short lock in Redis, per fleet (`redis.rs`).
@@ -12,8 +12,9 @@
 //!   (`redis.rs` for the shared tier, `flights.rs` for the memory tier).
 //! * A cached value is behind an `Arc` and never changes.
 
-pub(crate) mod codec;
 pub(crate) mod keys;
+pub(crate) mod payload;
+pub(crate) mod codec;
 mod flights;
 mod memory;
 mod redis;
@@ -24,7 +25,7 @@ use std::sync::Arc;
 
 pub(crate) use self::keys::{IdentityId, Kind};
 pub(crate) use self::tiered::IdentityCache;
-use crate::store::{Member, Team, User, VirtualKey};
+use crate::store::{EndUser, Member, Organisation, Team, User, VirtualKey};
 
 /// One cached answer: an identity, or the fact that there is none.
 #[derive(Debug, Clone)]
@@ -33,11 +34,13 @@ pub(crate) enum Record {
     Team(Arc<Team>),
     User(Arc<User>),
     Member(Arc<Member>),
+    Organisation(Arc<Organisation>),
+    EndUser(Arc<EndUser>),
     Absent(Kind),
 }
 
 /// A kind of identity that can be cached.
-pub(crate) trait Identity: codec::Payload {
+pub(crate) trait Identity: payload::Payload {
     /// This identity as a record.
     fn record(identity: Arc<Self>) -> Record;
 
@@ -48,10 +51,6 @@ pub(crate) trait Identity: codec::Payload {
 
 macro_rules! identity {
     ($type:ty, $variant:ident) => {
-        impl codec::Payload for $type {
-            const KIND: Kind = Kind::$variant;
-        }
-
         impl Identity for $type {
             fn record(identity: Arc<Self>) -> Record {
                 Record::$variant(identity)
@@ -72,3 +71,5 @@ identity!(VirtualKey, Key);
 identity!(Team, Team);
 identity!(User, User);
 identity!(Member, Member);
+identity!(Organisation, Organisation);
+identity!(EndUser, EndUser);

@@ -1,15 +1,15 @@
 //! One lookup, tier by tier: memory, Redis, Postgres; and back again, filling what missed.
 
 use std::{
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use uuid::Uuid;
 
 use super::{
-    Identity, IdentityId, Kind, Record, codec,
-    codec::Unreadable,
+    Identity, IdentityId, Kind, Record,
+    codec::{Codec, Unreadable},
     flights::{Flights, Ticket},
     invalidation::Unannounced,
     keys::Names,
@@ -21,7 +21,7 @@ use crate::{
     defects::Defects,
     metrics::{Found, Metrics, Tier},
     redis::Link,
-    store::{Member, Store, Team, Unavailable, User, VirtualKey},
+    store::{EndUser, Member, Organisation, Store, Team, Unavailable, User, VirtualKey},
 };
 
 /// How much of a lifetime may be cut off at random, so that identities which were read together
@@ -46,6 +46,9 @@ pub(super) struct Tiers {
     pub(super) redis: Option<RedisTier>,
     pub(super) unannounced: Unannounced,
     pub(super) defects: Defects,
+    codec: Codec,
+    /// The key that was read last, for the planted defect that trusts it.
+    last_key: Mutex<Option<Record>>,
     store: Arc<Store>,
     metrics: Arc<Metrics>,
     ttl: Duration,
@@ -72,6 +75,8 @@ impl IdentityCache {
                 redis: redis.map(RedisTier::new),
                 unannounced: Unannounced::default(),
                 defects,
+                codec: Codec { schema: settings.cache_schema, defects },
+                last_key: Mutex::new(None),
                 store,
                 metrics,
                 ttl,
@@ -103,6 +108,19 @@ impl IdentityCache {
         user: &str,
     ) -> Result<Option<Arc<Member>>, Unavailable> {
         self.lookup(IdentityId::Member { team: team.to_owned(), user: user.to_owned() }).await
+    }
+
+    /// The organisation with this id.
+    pub(crate) async fn organisation(
+        &self,
+        id: &str,
+    ) -> Result<Option<Arc<Organisation>>, Unavailable> {
+        self.lookup(IdentityId::Organisation(id.to_owned())).await
+    }
+
+    /// The end user with this id.
+    pub(crate) async fn end_user(&self, id: &str) -> Result<Option<Arc<EndUser>>, Unavailable> {
+        self.lookup(IdentityId::EndUser(id.to_owned())).await
     }
 
     async fn lookup<T: Identity>(&self, id: IdentityId) -> Result<Option<Arc<T>>, Unavailable> {
@@ -137,7 +155,7 @@ impl IdentityCache {
         let names = IdentityId::Key(key.token.clone()).names(tiers.defects);
         tiers.memory.keep(&names.entry, Record::Key(Arc::clone(key)), Instant::now() + tiers.ttl);
         if let Some(redis) = &tiers.redis {
-            let payload = codec::encode(Some(&**key), tiers.defects);
+            let payload = tiers.codec.encode(&**key);
             redis.overwrite(&names, &payload, tiers.ttl).await;
         }
     }
@@ -186,13 +204,15 @@ impl Tiers {
     /// disjoint, so this takes a planted defect.
     fn reread<T: Identity>(&self, record: &Record, name: &str) -> Option<Option<Arc<T>>> {
         let payload = match record {
-            Record::Key(key) => codec::encode(Some(&**key), self.defects),
-            Record::Team(team) => codec::encode(Some(&**team), self.defects),
-            Record::User(user) => codec::encode(Some(&**user), self.defects),
-            Record::Member(member) => codec::encode(Some(&**member), self.defects),
-            Record::Absent(_) => codec::encode(None::<&T>, self.defects),
+            Record::Key(key) => self.codec.encode(&**key),
+            Record::Team(team) => self.codec.encode(&**team),
+            Record::User(user) => self.codec.encode(&**user),
+            Record::Member(member) => self.codec.encode(&**member),
+            Record::Organisation(organisation) => self.codec.encode(&**organisation),
+            Record::EndUser(end_user) => self.codec.encode(&**end_user),
+            Record::Absent(_) => return Some(None),
         };
-        match codec::decode::<T>(&payload, self.defects) {
+        match self.codec.decode::<T>(&payload) {
             Ok(identity) => Some(identity.map(Arc::new)),
             Err(error) => {
                 self.unreadable(T::KIND, Tier::Memory, name, &error);
@@ -223,7 +243,7 @@ impl Tiers {
     ) -> Outcome {
         let asked = Instant::now();
         if let Ok(found) = redis.read(names).await {
-            if let Some(record) = self.shared_record::<T>(names, found.as_ref()) {
+            if let Some(record) = self.shared_record::<T>(id, names, found.as_ref()) {
                 self.land(id, names, ticket, &record, self.end_of(asked, found.as_ref()));
                 return Ok(record);
             }
@@ -233,9 +253,9 @@ impl Tiers {
 
         let token = Uuid::new_v4().simple().to_string();
         let asked = Instant::now();
-        let claim = self.claim::<T>(redis, names, &token).await;
+        let claim = self.claim::<T>(redis, id, names, &token).await;
         if let Some(claim) = &claim
-            && let Some(record) = self.shared_record::<T>(names, claim.found.as_ref())
+            && let Some(record) = self.claimed_record::<T>(id, claim)
         {
             if claim.won {
                 redis.release(names, &token).await;
@@ -261,7 +281,7 @@ impl Tiers {
             }
         };
         let expires_at = started + self.lifetime();
-        let unchanged = self.fill::<T>(redis, names, &claim, &token, &record, expires_at).await;
+        let unchanged = self.fill::<T>(redis, id, &claim, &token, &record, expires_at).await;
         if unchanged {
             self.land(id, names, ticket, &record, expires_at);
         }
@@ -272,6 +292,7 @@ impl Tiers {
     async fn claim<T: Identity>(
         &self,
         redis: &RedisTier,
+        id: &IdentityId,
         names: &Names,
         token: &str,
     ) -> Option<Claim> {
@@ -282,7 +303,7 @@ impl Tiers {
             let readable = claim
                 .found
                 .as_ref()
-                .is_some_and(|found| codec::decode::<T>(&found.payload, self.defects).is_ok());
+                .is_some_and(|found| self.codec.decode_for::<T>(id, &found.payload).is_ok());
             if claim.won || readable || Instant::now() >= deadline {
                 return Some(claim);
             }
@@ -295,49 +316,68 @@ impl Tiers {
     async fn fill<T: Identity>(
         &self,
         redis: &RedisTier,
-        names: &Names,
+        id: &IdentityId,
         claim: &Claim,
         token: &str,
         record: &Record,
         expires_at: Instant,
     ) -> bool {
+        let mut names = id.names(self.defects);
         let lifetime = expires_at.saturating_duration_since(Instant::now());
-        let unknown_key = matches!(record, Record::Absent(Kind::Key));
-        if unknown_key || lifetime.as_millis() == 0 {
-            // Made-up keys must not fill Redis; each process remembers a bounded number of them.
-            redis.release(names, token).await;
+        let made_up = matches!(record, Record::Absent(kind) if !kind.shares_absence());
+        if made_up || lifetime.as_millis() == 0 {
+            // What callers make up must not fill Redis; each process remembers a bounded number.
+            redis.release(&names, token).await;
             return true;
         }
         let payload = match T::from_record(record).flatten() {
-            Some(identity) => codec::encode(Some(&*identity), self.defects),
-            None => codec::encode(None::<&T>, self.defects),
+            Some(identity) => self.codec.encode(&*identity),
+            None => self.codec.encode_absence(id),
         };
-        let elsewhere;
-        let names = if self.defects.writes_teams_elsewhere() {
-            let entry = names.entry.replace("rg:team:", "rg:");
-            elsewhere = Names { entry, ..names.clone() };
-            &elsewhere
-        } else {
-            names
-        };
+        if self.defects.writes_teams_elsewhere() {
+            names.entry = names.entry.replace("rg:team:", "rg:");
+        }
+        let names = &names;
         let fill =
             Fill { names, generation: &claim.generation, payload: &payload, lifetime, token };
         redis.fill(&fill).await.unwrap_or(true)
     }
 
-    /// The record in a shared entry, if it can be read.
-    fn shared_record<T: Identity>(&self, names: &Names, entry: Option<&Entry>) -> Option<Record> {
-        let entry = entry?;
-        match codec::decode::<T>(&entry.payload, self.defects) {
-            Ok(identity) => {
-                self.metrics.lookup(T::KIND.tag(), Tier::Redis, Found::Hit);
-                Some(identity.map_or(Record::Absent(T::KIND), |found| T::record(Arc::new(found))))
-            }
+    /// The record in a shared entry, if it can be read and is the one that was asked for.
+    fn shared_record<T: Identity>(
+        &self,
+        id: &IdentityId,
+        names: &Names,
+        entry: Option<&Entry>,
+    ) -> Option<Record> {
+        match self.codec.decode_for::<T>(id, &entry?.payload) {
+            Ok(identity) => Some(self.shared_hit(identity)),
             Err(error) => {
                 self.unreadable(T::KIND, Tier::Redis, &names.entry, &error);
-                None
+                self.trusted(T::KIND)
             }
         }
+    }
+
+    /// The record that another replica filled in while this one asked for the lock. What could not be
+    /// read before is still there, and was reported.
+    fn claimed_record<T: Identity>(&self, id: &IdentityId, claim: &Claim) -> Option<Record> {
+        let entry = claim.found.as_ref()?;
+        let identity = self.codec.decode_for::<T>(id, &entry.payload).ok()?;
+        Some(self.shared_hit(identity))
+    }
+
+    fn shared_hit<T: Identity>(&self, identity: Option<T>) -> Record {
+        self.metrics.lookup(T::KIND.tag(), Tier::Redis, Found::Hit);
+        let forgets = self.defects.forgets_budgets_from_redis();
+        let identity = identity.map(|it| if forgets { it.without_budget() } else { it });
+        identity.map_or(Record::Absent(T::KIND), |identity| T::record(Arc::new(identity)))
+    }
+
+    /// What the defect `codec-trust-any` takes for an entry that cannot be read.
+    fn trusted(&self, kind: Kind) -> Option<Record> {
+        let trusts = self.defects.trusts_the_last_key() && kind == Kind::Key;
+        trusts.then(|| self.last_key.lock().unwrap_or_else(PoisonError::into_inner).clone())?
     }
 
     /// Reads the truth.
@@ -355,6 +395,14 @@ impl Tiers {
             IdentityId::Member { team, user } => {
                 self.store.member(team, user).await?.map(|member| Record::Member(Arc::new(member)))
             }
+            IdentityId::Organisation(id) => self
+                .store
+                .organisation(id)
+                .await?
+                .map(|organisation| Record::Organisation(Arc::new(organisation))),
+            IdentityId::EndUser(id) => {
+                self.store.end_user(id).await?.map(|end_user| Record::EndUser(Arc::new(end_user)))
+            }
         };
         Ok(record.unwrap_or(Record::Absent(id.kind())))
     }
@@ -368,10 +416,13 @@ impl Tiers {
         record: &Record,
         expires_at: Instant,
     ) {
+        if self.defects.trusts_the_last_key() && matches!(record, Record::Key(_)) {
+            *self.last_key.lock().unwrap_or_else(PoisonError::into_inner) = Some(record.clone());
+        }
         self.flights.land(id, ticket, || match record {
-            Record::Absent(Kind::Key) => {
+            Record::Absent(kind) if !kind.shares_absence() => {
                 let expires_at = expires_at.min(Instant::now() + self.negative_ttl);
-                self.memory.keep_unknown(&names.entry, record.clone(), expires_at);
+                self.memory.keep_unknown(&names.entry, *kind, expires_at);
             }
             _ => self.memory.keep(&names.entry, record.clone(), expires_at),
         });
@@ -394,7 +445,8 @@ impl Tiers {
     }
 
     /// An entry that cannot be read is a miss, and is about to be replaced, so this is said once
-    /// per entry.
+    /// per entry. During a rolling deploy entries of another version are the rule, and nobody's
+    /// concern.
     fn unreadable(&self, kind: Kind, tier: Tier, name: &str, error: &Unreadable) {
         self.metrics.lookup(kind.tag(), tier, Found::Unreadable);
         if self.defects.alarms_on_wrong_kind() {
@@ -402,7 +454,14 @@ impl Tiers {
             tracing::error!(target: "identity_cache", name, "failed to read cached identity");
             return;
         }
-        tracing::info!(kind = kind.tag(), name, %error, "cached entry replaced");
+        match error {
+            Unreadable::WrongVersion { .. } => {
+                tracing::debug!(kind = kind.tag(), name, %error, "cached entry replaced");
+            }
+            Unreadable::WrongKind { .. } | Unreadable::Foreign { .. } | Unreadable::Malformed => {
+                tracing::info!(kind = kind.tag(), name, %error, "cached entry replaced");
+            }
+        }
     }
 }
 

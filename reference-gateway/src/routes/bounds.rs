@@ -18,6 +18,11 @@ pub(super) fn check_id(id: &str, param: &'static str) -> Result<(), GatewayError
     }
 }
 
+/// Can anybody have this id? What cannot be stored was never created.
+pub(super) fn is_storable(id: &str) -> bool {
+    !id.is_empty() && id.len() <= LONGEST_ID && !id.contains('\0')
+}
+
 /// An id that was given, or a fresh one where it was left out, null or empty.
 pub(super) fn given_or_fresh(
     id: Field<String>,
@@ -125,6 +130,14 @@ mod tests {
         assert_eq!(expiry(&Field::Null).unwrap(), Field::Null);
         assert_eq!(expiry(&Field::Set(String::new())).unwrap(), Field::Null);
         assert_eq!(expiry(&Field::Absent).unwrap(), Field::Absent);
+    }
+
+    #[test]
+    fn an_id_that_nobody_can_have_is_not_looked_up() {
+        assert!(is_storable("end user 1"));
+        for id in ["", "a\0b", &"x".repeat(LONGEST_ID + 1)] {
+            assert!(!is_storable(id));
+        }
     }
 
     #[test]

@@ -18,9 +18,9 @@ use crate::{
     error::GatewayError,
     object_text::{ObjectText, quoted},
     providers::{Deployment, wants_usage, whole},
-    routes::body::RawBody,
+    routes::{body::RawBody, bounds::is_storable},
     spend::{Price, SpendQueue, Usage, dollars},
-    store::{SpendRow, now_ms},
+    store::{EndUser, SpendRow, now_ms},
     streaming::Relay,
 };
 
@@ -34,7 +34,7 @@ pub(crate) async fn serve(
     headers: HeaderMap,
     RawBody(body): RawBody,
 ) -> Result<Response, GatewayError> {
-    let caller = authenticate(&app, &headers).await?;
+    let mut caller = authenticate(&app, &headers).await?;
     let prompt_bytes = body.len();
     let body = ObjectText::parse(&body).ok_or_else(|| {
         GatewayError::bad_request("The body is not a valid JSON object.", "request_body")
@@ -47,6 +47,9 @@ pub(crate) async fn serve(
     }
     caller.check_model(&alias)?;
     let deployment = app.providers.pick(&alias)?;
+    if let Caller::Holder(holder) = &mut caller {
+        holder.end_user = end_user(&app, &body).await?;
+    }
     let estimate = estimate(&body, prompt_bytes);
     let grant = match &caller {
         Caller::Master => None,
@@ -71,6 +74,19 @@ pub(crate) async fn serve(
     let response = answer.and_then(|answer| restamp(&answer, &alias, &mut settlement));
     settlement.finish().await;
     response
+}
+
+/// Whom the request is for, if its `user` is one whom this gateway knows.
+async fn end_user(app: &App, body: &ObjectText<'_>) -> Result<Option<Arc<EndUser>>, GatewayError> {
+    let named = body.read::<String>("user").filter(|id| is_storable(id));
+    let Some(id) = named else { return Ok(None) };
+    let end_user = app.cache.end_user(&id).await?;
+    match end_user {
+        Some(end_user) if end_user.blocked == Some(true) => {
+            Err(GatewayError::EndUserBlocked { end_user_id: id })
+        }
+        end_user => Ok(end_user),
+    }
 }
 
 /// What a request may use at most, as far as it says: four bytes of body for a prompt token.
@@ -163,19 +179,20 @@ impl Settlement {
         price: Price,
         prompt_bytes: usize,
     ) -> Self {
-        let (token, team_id, user_id) = match caller {
-            Caller::Master => (app.master_token.clone(), None, None),
-            Caller::Holder(holder) => {
-                let key = &holder.key;
-                let owned = |id: Option<&str>| id.map(str::to_owned);
-                (key.key_id.clone(), owned(key.team()), owned(key.user()))
-            }
+        let holder = match caller {
+            Caller::Master => None,
+            Caller::Holder(holder) => Some(holder),
         };
+        let owned = |id: Option<&str>| id.map(str::to_owned);
+        let organisation = holder.and_then(|holder| holder.organisation.as_ref());
+        let end_user = holder.and_then(|holder| holder.end_user.as_ref());
         let row = SpendRow {
             call_id,
-            token,
-            team_id,
-            user_id,
+            token: holder.map_or(&app.master_token, |holder| &holder.key.key_id).clone(),
+            team_id: owned(holder.and_then(|holder| holder.key.team())),
+            user_id: owned(holder.and_then(|holder| holder.key.user())),
+            organization_id: organisation.map(|organisation| organisation.organization_id.clone()),
+            end_user_id: end_user.map(|end_user| end_user.user_id.clone()),
             model: alias.to_owned(),
             status: 200,
             prompt_tokens: 0,

@@ -5,6 +5,8 @@ pub(crate) mod models;
 pub(crate) mod key;
 pub(crate) mod team;
 pub(crate) mod user;
+pub(crate) mod organisation;
+pub(crate) mod end_user;
 pub(crate) mod health;
 pub(crate) mod metrics;
 mod body;

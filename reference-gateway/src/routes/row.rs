@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     spend::dollars,
-    store::{Member, Spent, Team, User, VirtualKey},
+    store::{EndUser, Member, Organisation, Spent, Team, User, VirtualKey},
 };
 
 /// A moment as text; null when there is none.
@@ -31,6 +31,7 @@ pub(super) fn key(spent: &Spent<VirtualKey>) -> Map<String, Value> {
         "key_alias": key.key_alias,
         "user_id": key.user_id,
         "team_id": key.team_id,
+        "organization_id": key.organization_id,
         "models": key.models,
         "metadata": key.metadata,
         "max_budget": key.max_budget,
@@ -50,6 +51,7 @@ pub(super) fn team(spent: &Spent<Team>) -> Map<String, Value> {
     let shown = json!({
         "team_id": team.team_id,
         "team_alias": team.team_alias,
+        "organization_id": team.organization_id,
         "models": team.models,
         "metadata": team.metadata,
         "max_budget": team.max_budget,
@@ -95,6 +97,39 @@ pub(super) fn member(spent: &Spent<Member>) -> Map<String, Value> {
         "tpm_limit": member.tpm_limit,
         "rpm_limit": member.rpm_limit,
         "allowed_models": member.allowed_models,
+    });
+    with_times(shown, spent)
+}
+
+/// An organisation, without its teams.
+pub(super) fn organisation(spent: &Spent<Organisation>) -> Map<String, Value> {
+    let organisation = &spent.row;
+    let shown = json!({
+        "organization_id": organisation.organization_id,
+        "organization_alias": organisation.organization_alias,
+        "models": organisation.models,
+        "metadata": organisation.metadata,
+        "litellm_budget_table": {
+            "max_budget": organisation.max_budget,
+            "budget_duration": organisation.budget_duration,
+            "tpm_limit": organisation.tpm_limit,
+            "rpm_limit": organisation.rpm_limit,
+        },
+    });
+    with_times(shown, spent)
+}
+
+/// An end user.
+pub(super) fn end_user(spent: &Spent<EndUser>) -> Map<String, Value> {
+    let end_user = &spent.row;
+    let shown = json!({
+        "user_id": end_user.user_id,
+        "alias": end_user.alias,
+        "blocked": end_user.blocked.unwrap_or(false),
+        "litellm_budget_table": {
+            "max_budget": end_user.max_budget,
+            "budget_duration": end_user.budget_duration,
+        },
     });
     with_times(shown, spent)
 }

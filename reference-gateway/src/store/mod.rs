@@ -7,11 +7,15 @@ mod virtual_key;
 mod team;
 mod user;
 mod member;
+mod organisation;
+mod end_user;
 mod spend;
 
+pub(crate) use end_user::{EndUser, EndUserPatch, NewEndUser};
 #[cfg(test)]
 pub(crate) use member::MemberBudget;
 pub(crate) use member::{Member, MemberPatch};
+pub(crate) use organisation::{NewOrganisation, Organisation, OrganisationPatch};
 pub(crate) use spend::SpendRow;
 pub(crate) use team::{NewTeam, Team, TeamPatch};
 pub(crate) use user::{NewUser, User, UserPatch};

@@ -11,6 +11,8 @@ pub(crate) struct SpendRow {
     pub(crate) token: String,
     pub(crate) team_id: Option<String>,
     pub(crate) user_id: Option<String>,
+    pub(crate) organization_id: Option<String>,
+    pub(crate) end_user_id: Option<String>,
     pub(crate) model: String,
     pub(crate) status: i32,
     pub(crate) prompt_tokens: i64,
@@ -40,6 +42,14 @@ impl Store {
             )
             .bind(team.clone())
             .bind(user.clone()),
+            IdentityId::Organisation(organisation) => {
+                sqlx::query_as("SELECT spend_pico FROM organisations WHERE organization_id = $1")
+                    .bind(organisation.clone())
+            }
+            IdentityId::EndUser(end_user) => {
+                sqlx::query_as("SELECT spend_pico FROM end_users WHERE user_id = $1")
+                    .bind(end_user.clone())
+            }
         });
         Ok(rows.await?.pop().map_or(0, |(spend_pico,)| spend_pico))
     }
@@ -55,12 +65,13 @@ impl Store {
             sqlx::query_as(
                 "WITH fresh AS (\
                    INSERT INTO spend_log (call_id, token, team_id, user_id, model, status, \
-                     prompt_tokens, completion_tokens, estimated, spend_pico, at_ms) \
+                     prompt_tokens, completion_tokens, estimated, spend_pico, at_ms, \
+                     organization_id, end_user_id) \
                    SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], \
                      $5::text[], $6::int4[], $7::int8[], $8::int8[], $9::bool[], $10::int8[], \
-                     $11::int8[]) \
+                     $11::int8[], $12::text[], $13::text[]) \
                    ON CONFLICT (call_id) DO NOTHING \
-                   RETURNING token, team_id, user_id, spend_pico), \
+                   RETURNING token, team_id, user_id, organization_id, end_user_id, spend_pico), \
                  keys AS (\
                    UPDATE virtual_keys k SET spend_pico = k.spend_pico + s.total FROM (\
                      SELECT token, sum(spend_pico)::int8 AS total FROM fresh GROUP BY token) s \
@@ -77,7 +88,17 @@ impl Store {
                    UPDATE team_members m SET spend_pico = m.spend_pico + s.total FROM (\
                      SELECT team_id, user_id, sum(spend_pico)::int8 AS total FROM fresh \
                      GROUP BY team_id, user_id) s \
-                   WHERE m.team_id = s.team_id AND m.user_id = s.user_id) \
+                   WHERE m.team_id = s.team_id AND m.user_id = s.user_id), \
+                 employers AS (\
+                   UPDATE organisations o SET spend_pico = o.spend_pico + s.total FROM (\
+                     SELECT organization_id, sum(spend_pico)::int8 AS total FROM fresh \
+                     GROUP BY organization_id) s \
+                   WHERE o.organization_id = s.organization_id), \
+                 beneficiaries AS (\
+                   UPDATE end_users e SET spend_pico = e.spend_pico + s.total FROM (\
+                     SELECT end_user_id, sum(spend_pico)::int8 AS total FROM fresh \
+                     GROUP BY end_user_id) s \
+                   WHERE e.user_id = s.end_user_id) \
                  SELECT count(*) FROM fresh",
             )
             .bind(column(|row| row.call_id.clone()))
@@ -91,6 +112,8 @@ impl Store {
             .bind(rows.iter().map(|row| row.estimated).collect::<Vec<_>>())
             .bind(number(|row| row.spend_pico))
             .bind(number(|row| row.at_ms))
+            .bind(optional(|row| row.organization_id.clone()))
+            .bind(optional(|row| row.end_user_id.clone()))
         });
         recorded.await.map(drop)
     }

@@ -1,6 +1,5 @@
 //! Teams: the owners of keys and budgets.
 
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sqlx::FromRow;
 
@@ -8,28 +7,34 @@ use super::{Repeat, Spent, Store, Unavailable, now_ms};
 use crate::field::Field;
 
 /// A team, as the request path needs it.
-#[derive(Debug, Clone, PartialEq, Default, FromRow, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Default, FromRow)]
 pub(crate) struct Team {
     pub(crate) team_id: String,
-    #[serde(deserialize_with = "Option::deserialize")]
     pub(crate) team_alias: Option<String>,
-    #[serde(deserialize_with = "Option::deserialize")]
+    pub(crate) organization_id: Option<String>,
     pub(crate) models: Option<Vec<String>>,
-    #[serde(deserialize_with = "Option::deserialize")]
     pub(crate) metadata: Option<Value>,
-    #[serde(deserialize_with = "Option::deserialize")]
     pub(crate) max_budget: Option<f64>,
-    #[serde(deserialize_with = "Option::deserialize")]
     pub(crate) budget_duration: Option<String>,
-    #[serde(deserialize_with = "Option::deserialize")]
     pub(crate) tpm_limit: Option<i64>,
-    #[serde(deserialize_with = "Option::deserialize")]
     pub(crate) rpm_limit: Option<i64>,
-    #[serde(deserialize_with = "Option::deserialize")]
     pub(crate) max_parallel_requests: Option<i64>,
-    #[serde(deserialize_with = "Option::deserialize")]
     pub(crate) blocked: Option<bool>,
+    /// Since when it is blocked; Postgres keeps it in step with `blocked`.
+    #[sqlx(rename = "blocked_at")]
+    pub(crate) blocked_at_ms: Option<i64>,
+}
+
+impl Team {
+    /// The organisation that it belongs to; an empty id names none.
+    pub(crate) fn organisation(&self) -> Option<&str> {
+        self.organization_id.as_deref().filter(|id| !id.is_empty())
+    }
+
+    /// Is it suspended, with all its keys?
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.blocked == Some(true) || self.blocked_at_ms.is_some()
+    }
 }
 
 /// A team about to be created.
@@ -39,6 +44,7 @@ pub(crate) type NewTeam = Team;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct TeamPatch {
     pub(crate) team_alias: Field<String>,
+    pub(crate) organization_id: Field<String>,
     pub(crate) models: Field<Vec<String>>,
     pub(crate) metadata: Field<Value>,
     pub(crate) max_budget: Field<f64>,
@@ -61,7 +67,7 @@ pub(crate) struct DeletedTeams {
 macro_rules! columns {
     () => {
         "team_id, team_alias, models, metadata, max_budget, budget_duration, tpm_limit, \
-         rpm_limit, max_parallel_requests, blocked"
+         rpm_limit, max_parallel_requests, blocked, organization_id, blocked_at"
     };
 }
 
@@ -93,7 +99,7 @@ impl Store {
         Ok(rows.await?.pop())
     }
 
-    /// Creates a team; `None` when its id is taken.
+    /// Creates a team; `None` when its id is taken, or its organisation does not exist.
     pub(crate) async fn insert_team(
         &self,
         team: &NewTeam,
@@ -103,7 +109,10 @@ impl Store {
                 "INSERT INTO teams (",
                 columns!(),
                 ", created_at_ms, updated_at_ms) \
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11) \
+                 SELECT $1::text, $2::text, $3::text[], $4::jsonb, $5::float8, $6::text, $7::int8, \
+                 $8::int8, $9::int8, $10::bool, $12::text, NULL::int8, $11::int8, $11::int8 \
+                 WHERE coalesce($12, '') = '' \
+                 OR EXISTS (SELECT 1 FROM organisations WHERE organization_id = $12 FOR KEY SHARE) \
                  ON CONFLICT (team_id) DO NOTHING RETURNING ",
                 spent_columns!()
             ))
@@ -118,11 +127,13 @@ impl Store {
             .bind(team.max_parallel_requests)
             .bind(team.blocked)
             .bind(now_ms())
+            .bind(team.organization_id.clone())
         });
         Ok(rows.await?.pop())
     }
 
-    /// Changes what the patch says and leaves the rest; `None` when there is no such team.
+    /// Changes what the patch says and leaves the rest; `None` when there is no such team, or the
+    /// organisation it should move to does not exist.
     pub(crate) async fn update_team(
         &self,
         team_id: &str,
@@ -140,7 +151,10 @@ impl Store {
                  rpm_limit = CASE WHEN $14 THEN $15 ELSE rpm_limit END, \
                  max_parallel_requests = CASE WHEN $16 THEN $17 ELSE max_parallel_requests END, \
                  blocked = CASE WHEN $18 THEN $19 ELSE blocked END, \
-                 updated_at_ms = $20 WHERE team_id = $1 RETURNING ",
+                 organization_id = CASE WHEN $21 THEN $22 ELSE organization_id END, \
+                 updated_at_ms = $20 WHERE team_id = $1 AND (NOT $21 OR coalesce($22, '') = '' \
+                 OR EXISTS (SELECT 1 FROM organisations WHERE organization_id = $22 FOR KEY SHARE)) \
+                 RETURNING ",
                 spent_columns!()
             ))
             .bind(team_id.to_owned())
@@ -163,6 +177,8 @@ impl Store {
             .bind(patch.blocked.is_said())
             .bind(patch.blocked.value().copied())
             .bind(now_ms())
+            .bind(patch.organization_id.is_said())
+            .bind(patch.organization_id.value().cloned())
         });
         Ok(rows.await?.pop())
     }

@@ -1,6 +1,5 @@
 //! Virtual keys: who holds them, and what each may do.
 
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sqlx::FromRow;
 
@@ -8,34 +7,25 @@ use super::{Repeat, Spent, Store, Unavailable, now_ms};
 use crate::field::Field;
 
 /// A key that the gateway issued. Its text is never stored, only the SHA-256 of it, in hex.
-#[derive(Debug, Clone, PartialEq, Default, FromRow, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Default, FromRow)]
 pub(crate) struct VirtualKey {
     pub(crate) token: String,
     pub(crate) key_name: String,
-    #[serde(deserialize_with = "Option::deserialize")]
     pub(crate) key_alias: Option<String>,
-    #[serde(deserialize_with = "Option::deserialize")]
     pub(crate) user_id: Option<String>,
-    #[serde(deserialize_with = "Option::deserialize")]
     pub(crate) team_id: Option<String>,
-    #[serde(deserialize_with = "Option::deserialize")]
+    pub(crate) organization_id: Option<String>,
     pub(crate) models: Option<Vec<String>>,
-    #[serde(deserialize_with = "Option::deserialize")]
     pub(crate) metadata: Option<Value>,
-    #[serde(deserialize_with = "Option::deserialize")]
     pub(crate) max_budget: Option<f64>,
-    #[serde(deserialize_with = "Option::deserialize")]
     pub(crate) budget_duration: Option<String>,
-    #[serde(deserialize_with = "Option::deserialize")]
     pub(crate) tpm_limit: Option<i64>,
-    #[serde(deserialize_with = "Option::deserialize")]
     pub(crate) rpm_limit: Option<i64>,
-    #[serde(deserialize_with = "Option::deserialize")]
     pub(crate) max_parallel_requests: Option<i64>,
-    #[serde(deserialize_with = "Option::deserialize")]
     pub(crate) blocked: Option<bool>,
-    #[serde(deserialize_with = "Option::deserialize")]
+    /// Since when it is blocked; Postgres keeps it in step with `blocked`.
+    #[sqlx(rename = "blocked_at")]
+    pub(crate) blocked_at_ms: Option<i64>,
     pub(crate) expires_at_ms: Option<i64>,
     /// What stays when the secret is replaced: spend and limits are counted under it.
     pub(crate) key_id: String,
@@ -51,6 +41,16 @@ impl VirtualKey {
     pub(crate) fn user(&self) -> Option<&str> {
         self.user_id.as_deref().filter(|id| !id.is_empty())
     }
+
+    /// The organisation that it names itself; an empty id names none.
+    pub(crate) fn organisation(&self) -> Option<&str> {
+        self.organization_id.as_deref().filter(|id| !id.is_empty())
+    }
+
+    /// Is it suspended?
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.blocked == Some(true) || self.blocked_at_ms.is_some()
+    }
 }
 
 /// A key about to be issued.
@@ -62,6 +62,7 @@ pub(crate) struct KeyPatch {
     pub(crate) key_alias: Field<String>,
     pub(crate) user_id: Field<String>,
     pub(crate) team_id: Field<String>,
+    pub(crate) organization_id: Field<String>,
     pub(crate) models: Field<Vec<String>>,
     pub(crate) metadata: Field<Value>,
     pub(crate) max_budget: Field<f64>,
@@ -86,6 +87,7 @@ pub(crate) struct KeyFilter {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum NotInserted {
     NoSuchTeam,
+    NoSuchOrganisation,
     KeyExists,
 }
 
@@ -93,7 +95,7 @@ macro_rules! columns {
     () => {
         "token, key_name, key_alias, user_id, team_id, models, metadata, max_budget, \
          budget_duration, tpm_limit, rpm_limit, max_parallel_requests, blocked, expires_at_ms, \
-         key_id"
+         key_id, organization_id, blocked_at"
     };
 }
 
@@ -129,8 +131,8 @@ impl Store {
         Ok(rows.await?.pop())
     }
 
-    /// Issues a key, unless its hash is taken or its team does not exist. The team's row is
-    /// share-locked, so that a team cannot be deleted around a key that is being issued.
+    /// Issues a key, unless its hash is taken or its team or organisation does not exist. Their rows
+    /// are share-locked, so that neither can be deleted around a key that is being issued.
     pub(crate) async fn insert_key(
         &self,
         key: &NewKey,
@@ -142,9 +144,11 @@ impl Store {
                 ", created_at_ms, updated_at_ms) \
                  SELECT $1::text, $2::text, $3::text, $4::text, $5::text, $6::text[], $7::jsonb, \
                  $8::float8, $9::text, $10::int8, $11::int8, $12::int8, $13::bool, $14::int8, \
-                 $1::text, $15::int8, $15::int8 \
-                 WHERE coalesce($5, '') = '' \
-                 OR EXISTS (SELECT 1 FROM teams WHERE team_id = $5 FOR KEY SHARE) \
+                 $1::text, $16::text, NULL::int8, $15::int8, $15::int8 \
+                 WHERE (coalesce($5, '') = '' \
+                 OR EXISTS (SELECT 1 FROM teams WHERE team_id = $5 FOR KEY SHARE)) \
+                 AND (coalesce($16, '') = '' \
+                 OR EXISTS (SELECT 1 FROM organisations WHERE organization_id = $16 FOR KEY SHARE)) \
                  ON CONFLICT DO NOTHING RETURNING ",
                 spent_columns!()
             ))
@@ -163,18 +167,30 @@ impl Store {
             .bind(key.blocked)
             .bind(key.expires_at_ms)
             .bind(now_ms())
+            .bind(key.organization_id.clone())
         });
         match rows.await?.pop() {
             Some(row) => Ok(Ok(row)),
-            None => match key.team() {
-                Some(team) if self.team(team).await?.is_none() => Ok(Err(NotInserted::NoSuchTeam)),
-                _ => Ok(Err(NotInserted::KeyExists)),
-            },
+            None => self.why_not_inserted(key).await.map(Err),
+        }
+    }
+
+    async fn why_not_inserted(&self, key: &NewKey) -> Result<NotInserted, Unavailable> {
+        if let Some(team) = key.team()
+            && self.team(team).await?.is_none()
+        {
+            return Ok(NotInserted::NoSuchTeam);
+        }
+        match key.organisation() {
+            Some(id) if self.organisation(id).await?.is_none() => {
+                Ok(NotInserted::NoSuchOrganisation)
+            }
+            _ => Ok(NotInserted::KeyExists),
         }
     }
 
     /// Changes what the patch says and leaves the rest. `None` when there is no such key, or the
-    /// team it should move to does not exist.
+    /// team or organisation it should move to does not exist.
     pub(crate) async fn update_key(
         &self,
         token: &str,
@@ -195,9 +211,13 @@ impl Store {
                  max_parallel_requests = CASE WHEN $20 THEN $21 ELSE max_parallel_requests END, \
                  blocked = CASE WHEN $22 THEN $23 ELSE blocked END, \
                  expires_at_ms = CASE WHEN $24 THEN $25 ELSE expires_at_ms END, \
+                 organization_id = CASE WHEN $27 THEN $28 ELSE organization_id END, \
                  updated_at_ms = $26 \
                  WHERE token = $1 AND (NOT $6 OR coalesce($7, '') = '' \
-                 OR EXISTS (SELECT 1 FROM teams WHERE team_id = $7 FOR KEY SHARE)) RETURNING ",
+                 OR EXISTS (SELECT 1 FROM teams WHERE team_id = $7 FOR KEY SHARE)) \
+                 AND (NOT $27 OR coalesce($28, '') = '' \
+                 OR EXISTS (SELECT 1 FROM organisations WHERE organization_id = $28 FOR KEY SHARE)) \
+                 RETURNING ",
                 spent_columns!()
             ))
             .bind(token.to_owned())
@@ -226,6 +246,8 @@ impl Store {
             .bind(patch.expires_at_ms.is_said())
             .bind(patch.expires_at_ms.value().copied())
             .bind(now_ms())
+            .bind(patch.organization_id.is_said())
+            .bind(patch.organization_id.value().cloned())
         });
         Ok(rows.await?.pop())
     }

@@ -33,6 +33,8 @@ pub(crate) struct Wanted {
     #[serde(default)]
     pub(crate) team_id: Field<String>,
     #[serde(default)]
+    pub(crate) organization_id: Field<String>,
+    #[serde(default)]
     pub(crate) models: Field<Vec<String>>,
     #[serde(default)]
     pub(crate) metadata: Field<Map<String, Value>>,
@@ -70,7 +72,11 @@ pub(crate) async fn issue(app: &App, wanted: Wanted) -> Result<Map<String, Value
     check_limit(&wanted.tpm_limit, "tpm_limit")?;
     check_limit(&wanted.rpm_limit, "rpm_limit")?;
     check_limit(&wanted.max_parallel_requests, "max_parallel_requests")?;
-    for (id, param) in [(&wanted.user_id, "user_id"), (&wanted.team_id, "team_id")] {
+    for (id, param) in [
+        (&wanted.user_id, "user_id"),
+        (&wanted.team_id, "team_id"),
+        (&wanted.organization_id, "organization_id"),
+    ] {
         check_id(id.value().map_or("", String::as_str), param)?;
     }
     let text = key_text(wanted.key)?;
@@ -80,6 +86,7 @@ pub(crate) async fn issue(app: &App, wanted: Wanted) -> Result<Map<String, Value
         key_alias: wanted.key_alias.into_value(),
         user_id: wanted.user_id.into_value(),
         team_id: wanted.team_id.into_value(),
+        organization_id: wanted.organization_id.into_value(),
         models: wanted.models.into_value(),
         metadata: wanted.metadata.into_value().map(Value::Object),
         max_budget: wanted.max_budget.into_value(),
@@ -88,6 +95,7 @@ pub(crate) async fn issue(app: &App, wanted: Wanted) -> Result<Map<String, Value
         rpm_limit: wanted.rpm_limit.into_value(),
         max_parallel_requests: wanted.max_parallel_requests.into_value(),
         blocked: wanted.blocked.into_value(),
+        blocked_at_ms: None,
         expires_at_ms: expires.into_value(),
         key_id: fingerprint(&text),
     };
@@ -95,6 +103,9 @@ pub(crate) async fn issue(app: &App, wanted: Wanted) -> Result<Map<String, Value
         NotInserted::NoSuchTeam => {
             GatewayError::NotFound { what: format!("Team {}", key.team().unwrap_or_default()) }
         }
+        NotInserted::NoSuchOrganisation => GatewayError::NotFound {
+            what: format!("Organization {}", key.organisation().unwrap_or_default()),
+        },
         NotInserted::KeyExists => {
             GatewayError::bad_request("A key with this text already exists", "key")
         }

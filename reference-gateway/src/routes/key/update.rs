@@ -37,7 +37,11 @@ pub(crate) async fn serve(
     check_limit(&wanted.tpm_limit, "tpm_limit")?;
     check_limit(&wanted.rpm_limit, "rpm_limit")?;
     check_limit(&wanted.max_parallel_requests, "max_parallel_requests")?;
-    for (id, param) in [(&wanted.user_id, "user_id"), (&wanted.team_id, "team_id")] {
+    for (id, param) in [
+        (&wanted.user_id, "user_id"),
+        (&wanted.team_id, "team_id"),
+        (&wanted.organization_id, "organization_id"),
+    ] {
         check_id(id.value().map_or("", String::as_str), param)?;
     }
     let patch = KeyPatch {
@@ -45,6 +49,7 @@ pub(crate) async fn serve(
         key_alias: wanted.key_alias,
         user_id: wanted.user_id,
         team_id: wanted.team_id,
+        organization_id: wanted.organization_id,
         models: wanted.models,
         metadata: match wanted.metadata {
             Field::Absent => Field::Absent,
@@ -68,12 +73,15 @@ pub(crate) async fn serve(
     Ok(Json(Value::Object(shown)))
 }
 
-/// Which of the two that an update needs is missing: the key, or the team it should move to.
+/// What an update needs and is missing: the key, or the team or organisation it should move to.
 async fn why_not(app: &App, token: &str, patch: &KeyPatch) -> Result<GatewayError, GatewayError> {
-    let team = patch.team_id.value().map_or("", String::as_str);
-    let what = match app.store.key(token).await? {
-        Some(_) => format!("Team {team}"),
-        None => "Key".to_owned(),
+    let named = |id: &Field<String>| id.value().cloned().filter(|id| !id.is_empty());
+    let team = named(&patch.team_id);
+    let organisation = named(&patch.organization_id).unwrap_or_default();
+    let what = match (app.store.key(token).await?, team) {
+        (None, _) => "Key".to_owned(),
+        (Some(_), Some(team)) if app.store.team(&team).await?.is_none() => format!("Team {team}"),
+        (Some(_), _) => format!("Organization {organisation}"),
     };
     Ok(GatewayError::NotFound { what })
 }

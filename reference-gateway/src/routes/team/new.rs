@@ -16,7 +16,7 @@ use crate::{
     identity_cache::IdentityId,
     routes::{
         body::Body,
-        bounds::{check_budget, check_limit, check_window, given_or_fresh},
+        bounds::{check_budget, check_id, check_limit, check_window, given_or_fresh},
         row,
     },
     store::{MemberPatch, NewTeam},
@@ -29,6 +29,8 @@ pub(crate) struct Wanted {
     pub(super) team_id: Field<String>,
     #[serde(default)]
     pub(super) team_alias: Field<String>,
+    #[serde(default)]
+    pub(super) organization_id: Field<String>,
     #[serde(default)]
     pub(super) models: Field<Vec<String>>,
     #[serde(default)]
@@ -51,6 +53,7 @@ pub(crate) struct Wanted {
 
 impl Wanted {
     pub(super) fn check(&self) -> Result<(), GatewayError> {
+        check_id(self.organization_id.value().map_or("", String::as_str), "organization_id")?;
         check_budget(&self.max_budget)?;
         check_window(&self.budget_duration)?;
         check_limit(&self.tpm_limit, "tpm_limit")?;
@@ -72,6 +75,7 @@ pub(crate) async fn serve(
     let team = NewTeam {
         team_id: given_or_fresh(wanted.team_id, "team_id")?,
         team_alias: wanted.team_alias.into_value(),
+        organization_id: wanted.organization_id.into_value(),
         models: wanted.models.into_value(),
         metadata: wanted.metadata.into_value().map(Value::Object),
         max_budget: wanted.max_budget.into_value(),
@@ -80,11 +84,12 @@ pub(crate) async fn serve(
         rpm_limit: wanted.rpm_limit.into_value(),
         max_parallel_requests: wanted.max_parallel_requests.into_value(),
         blocked: wanted.blocked.into_value(),
+        blocked_at_ms: None,
     };
-    let created = app.store.insert_team(&team).await?.ok_or_else(|| GatewayError::Exists {
-        what: format!("Team {}", team.team_id),
-        status: StatusCode::BAD_REQUEST,
-    })?;
+    let created = match app.store.insert_team(&team).await? {
+        Some(created) => created,
+        None => return Err(why_not(&app, &team).await?),
+    };
     let mut changed = vec![IdentityId::Team(team.team_id.clone())];
     let mut added = vec![];
     for (user_id, role) in members {
@@ -95,4 +100,15 @@ pub(crate) async fn serve(
     }
     app.cache.invalidate(changed).await;
     Ok(Json(Value::Object(row::team_with_members(&created, &added))))
+}
+
+/// Why a team was not created: its organisation does not exist, or its id is taken.
+async fn why_not(app: &App, team: &NewTeam) -> Result<GatewayError, GatewayError> {
+    if let Some(id) = team.organisation()
+        && app.store.organisation(id).await?.is_none()
+    {
+        return Ok(GatewayError::NotFound { what: format!("Organization {id}") });
+    }
+    let what = format!("Team {}", team.team_id);
+    Ok(GatewayError::Exists { what, status: StatusCode::BAD_REQUEST })
 }

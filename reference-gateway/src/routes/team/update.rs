@@ -30,6 +30,7 @@ pub(crate) async fn serve(
         .ok_or_else(|| GatewayError::Invalid { message: "team_id: field required".to_owned() })?;
     let patch = TeamPatch {
         team_alias: wanted.team_alias,
+        organization_id: wanted.organization_id,
         models: wanted.models,
         metadata: match wanted.metadata {
             Field::Absent => Field::Absent,
@@ -44,8 +45,21 @@ pub(crate) async fn serve(
         blocked: wanted.blocked,
     };
     let changed = app.store.update_team(&team_id, &patch).await?;
-    let changed = changed.ok_or_else(|| not_found(&team_id))?;
+    let Some(changed) = changed else { return Err(why_not(&app, &team_id, &patch).await?) };
     app.cache.invalidate(vec![IdentityId::Team(team_id.clone())]).await;
     let members = app.store.members_of_team(&team_id).await?;
     Ok(Json(json!({"team_id": team_id, "data": row::team_with_members(&changed, &members)})))
+}
+
+/// Which of the two that an update needs is missing: the team, or the organisation it should move to.
+async fn why_not(
+    app: &App,
+    team_id: &str,
+    patch: &TeamPatch,
+) -> Result<GatewayError, GatewayError> {
+    let organisation = patch.organization_id.value().map_or("", String::as_str);
+    Ok(match app.store.team(team_id).await? {
+        Some(_) => GatewayError::NotFound { what: format!("Organization {organisation}") },
+        None => not_found(team_id),
+    })
 }
