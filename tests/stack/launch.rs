@@ -5,6 +5,7 @@ use std::{
     net::SocketAddr,
     num::NonZeroU8,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use harness::{
@@ -106,6 +107,7 @@ impl Stack {
             postgres: &self.postgres,
             upstream_url: "http://127.0.0.1:9",
             master_key: &self.master_key,
+            auth_cache_ttl: Duration::from_secs(2),
             config: None,
             args: &[],
             env: &self.env,

@@ -148,6 +148,8 @@ impl Adapter for Reference {
             Some("users") => vec![Kind::User],
             Some("teams") => vec![Kind::Team],
             Some("team_members") => vec![Kind::Member],
+            Some("organisations") => vec![Kind::Organisation],
+            Some("end_users") => vec![Kind::EndUser],
             _ => Vec::new(),
         }
     }
@@ -160,6 +162,8 @@ impl Adapter for Reference {
             Some("user") => Some(Kind::User),
             Some("team") => Some(Kind::Team),
             Some("member") => Some(Kind::Member),
+            Some("organisation") => Some(Kind::Organisation),
+            Some("end_user") => Some(Kind::EndUser),
             _ => None,
         }
     }
@@ -248,6 +252,9 @@ mod tests {
         let reads = |sql| Reference.identity_reads(sql, &[]);
         assert_eq!(reads("SELECT team_id, models FROM teams WHERE team_id = $1"), [Kind::Team]);
         assert_eq!(reads("SELECT spend_pico FROM teams WHERE team_id = $1"), []);
+        let organisation = "SELECT models FROM organisations WHERE organization_id = $1";
+        assert_eq!(reads(organisation), [Kind::Organisation]);
+        assert_eq!(reads("SELECT blocked FROM end_users WHERE user_id = $1"), [Kind::EndUser]);
     }
 
     #[test]
@@ -255,6 +262,10 @@ mod tests {
         assert_eq!(
             Reference.payload_kind("rg:team:t", r#"{"v":1,"k":"team","d":{}}"#),
             Some(Kind::Team)
+        );
+        assert_eq!(
+            Reference.payload_kind("rg:end_user:u", r#"{"v":2,"k":"end_user","d":{}}"#),
+            Some(Kind::EndUser)
         );
         assert_eq!(Reference.payload_kind("rg:x", "not json"), None);
     }
