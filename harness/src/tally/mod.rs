@@ -7,6 +7,7 @@
 
 pub mod class;
 pub mod lookups;
+pub mod told;
 pub mod warm;
 pub mod window;
 pub mod workers;
