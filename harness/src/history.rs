@@ -187,6 +187,9 @@ pub enum Event {
         edit: Edit,
         /// Redis keys or rows that were changed.
         touched: u64,
+        /// The names of those Redis keys.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        names: Vec<String>,
     },
     /// A fault struck the stores of every replica.
     Struck {
@@ -403,7 +406,7 @@ pub fn tell(history: &History, entry: &Entry) -> (String, String) {
                 call.map_or_else(|| "no call of ours".to_owned(), |id| format!("call {}", id.0));
             ("upstream".to_owned(), format!("{call} arrives, is answered {status}"))
         }
-        Event::Edited { edit, touched } => {
+        Event::Edited { edit, touched, .. } => {
             let told = edit_told(&history.plan, edit);
             ("stores".to_owned(), format!("{told}: {touched} changed"))
         }

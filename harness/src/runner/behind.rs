@@ -29,6 +29,15 @@ pub struct Behind {
     pub to_postgres: Vec<FaultHandle>,
 }
 
+/// What an edit changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Touched {
+    /// How many Redis keys or rows.
+    pub number: u64,
+    /// The names of those Redis keys.
+    pub names: Vec<String>,
+}
+
 /// A strike that has not been healed.
 #[derive(Debug)]
 pub struct Striking {
@@ -37,7 +46,7 @@ pub struct Striking {
 }
 
 impl Behind {
-    /// Carries out an edit and says how many keys or rows it changed. `cached_under` are the Redis
+    /// Carries out an edit and says what it changed. `cached_under` are the Redis
     /// keys under which objects of each kind were seen.
     ///
     /// # Errors
@@ -49,11 +58,14 @@ impl Behind {
         adapter: &dyn Adapter,
         names: &Names,
         cached_under: &dyn Fn(Object) -> Vec<String>,
-    ) -> Result<u64, StoreError> {
+    ) -> Result<Touched, StoreError> {
         match edit {
-            Edit::Row { object, change } => self.change(*object, change, adapter, names).await,
+            Edit::Row { object, change } => {
+                let number = self.change(*object, change, adapter, names).await?;
+                Ok(Touched { number, names: Vec::new() })
+            }
             Edit::Poison { object, poison } => {
-                let Some(redis) = &self.redis else { return Ok(0) };
+                let Some(redis) = &self.redis else { return Ok(Touched::default()) };
                 let foreign = match poison {
                     Poison::Foreign(other) => match cached_under(*other).first() {
                         Some(name) => redis.get(name).await?,
@@ -61,15 +73,17 @@ impl Behind {
                     },
                     _ => None,
                 };
-                let mut poisoned = 0;
+                let mut poisoned = Vec::new();
                 for name in cached_under(*object) {
                     let Some(entry) = redis.get(&name).await? else { continue };
                     let Some(entry) = poisoned_entry(*poison, entry, foreign.as_deref()) else {
                         continue;
                     };
-                    poisoned += u64::from(redis.overwrite(&name, &entry).await?);
+                    if redis.overwrite(&name, &entry).await? {
+                        poisoned.push(name);
+                    }
                 }
-                Ok(poisoned)
+                Ok(Touched { number: poisoned.len() as u64, names: poisoned })
             }
         }
     }

@@ -16,7 +16,7 @@ use tokio::{
 };
 
 use super::{
-    behind::{Behind, Striking},
+    behind::{Behind, Striking, Touched},
     collect::{Note, Progress},
     join::{Drive, Prefixes},
     redact::redacted,
@@ -245,7 +245,11 @@ impl Driving<'_> {
         }
         let cached_under = |object| cached.get(&object).cloned().unwrap_or_default();
         match behind.edit(edit, self.driver.adapter, &self.names, &cached_under).await {
-            Ok(touched) => self.saw(Event::Edited { edit: edit.clone(), touched }).await,
+            Ok(Touched { number, names }) => {
+                let names = names.iter().map(|name| redacted(name)).collect();
+                let edit = edit.clone();
+                self.saw(Event::Edited { edit, touched: number, names }).await;
+            }
             Err(error) => self.gap("the stores", error.to_string()).await,
         }
     }
