@@ -55,6 +55,8 @@ pub(crate) fn router(app: Arc<App>, max_body_bytes: usize) -> Router {
         .route("/key/generate", post(routes::key::generate::serve))
         .route("/key/info", get(routes::key::info::serve))
         .route("/key/update", post(routes::key::update::serve))
+        .route("/key/regenerate", post(routes::key::regenerate::serve))
+        .route("/key/{key}/regenerate", post(routes::key::regenerate::serve_named))
         .route("/key/delete", post(routes::key::delete::serve))
         .route("/key/block", post(routes::key::block::block))
         .route("/key/unblock", post(routes::key::block::unblock))

@@ -86,6 +86,35 @@ pub const ALL: &[PlantedDefect] = &[
                   read again.",
     },
     PlantedDefect {
+        name: "cache-local-only",
+        caught_by: "auth-cache.replica-scaling",
+        summary: "Identities are never looked for in Redis, so each process reads them from Postgres \
+                  for itself although a shared cache is declared.",
+    },
+    PlantedDefect {
+        name: "cache-no-coalesce",
+        caught_by: "auth-cache.single-flight",
+        summary: "Each caller who misses an entry reads Postgres, whoever else is reading it.",
+    },
+    PlantedDefect {
+        name: "cache-negative-forever",
+        caught_by: "auth-cache.negative-lookup",
+        summary: "A process that found a key unknown never looks for it again, not even when it was \
+                  created meanwhile.",
+    },
+    PlantedDefect {
+        name: "cache-no-negative",
+        caught_by: "auth-cache.negative-lookup",
+        summary: "That a key is unknown is not remembered, so each request of an unknown key reads \
+                  Postgres.",
+    },
+    PlantedDefect {
+        name: "list-ignores-user",
+        caught_by: "authz.list-equals-use",
+        summary: "The list of models ignores the user's own list, and shows models that the key is \
+                  refused.",
+    },
+    PlantedDefect {
         name: "log-miss-as-error",
         caught_by: "obs.healthy-silence",
         summary: "Every cache miss is logged at ERROR.",
@@ -213,6 +242,31 @@ impl Defects {
     /// Does a hit extend the life of what it found?
     pub(crate) fn extends_life_on_hit(self) -> bool {
         self.has("cache-sliding-ttl")
+    }
+
+    /// Does each process do without the identities that others have put into Redis?
+    pub(crate) fn shares_no_identities(self) -> bool {
+        self.has("cache-local-only")
+    }
+
+    /// Does every caller who misses read for themselves?
+    pub(crate) fn reads_for_each_caller(self) -> bool {
+        self.has("cache-no-coalesce")
+    }
+
+    /// Is a key that was found unknown unknown for ever?
+    pub(crate) fn remembers_unknown_keys(self) -> bool {
+        self.has("cache-negative-forever")
+    }
+
+    /// Is a key that was found unknown looked for again at once?
+    pub(crate) fn forgets_unknown_keys(self) -> bool {
+        self.has("cache-no-negative")
+    }
+
+    /// Are models listed whatever the user's own list says?
+    pub(crate) fn lists_without_user(self) -> bool {
+        self.has("list-ignores-user")
     }
 
     /// Is a cache miss reported at ERROR?

@@ -5,7 +5,10 @@
 //! member in the team.
 
 use super::{Caller, Holder};
-use crate::error::{GatewayError, ModelOwner};
+use crate::{
+    defects::Defects,
+    error::{GatewayError, ModelOwner},
+};
 
 /// Names in a list that stand for every model the next owner allows.
 const EVERYTHING: [&str; 3] = ["*", "all-proxy-models", "all-team-models"];
@@ -13,19 +16,30 @@ const EVERYTHING: [&str; 3] = ["*", "all-proxy-models", "all-team-models"];
 impl Caller {
     /// Refuses a model that some list leaves out.
     pub(crate) fn check_model(&self, model: &str) -> Result<(), GatewayError> {
-        match self {
-            Self::Master => Ok(()),
-            Self::Holder(holder) => match holder.restriction(model) {
-                None => Ok(()),
-                Some(owner) => Err(GatewayError::ModelDenied { owner }),
-            },
+        match self.restrictions(model).next() {
+            None => Ok(()),
+            Some(owner) => Err(GatewayError::ModelDenied { owner }),
         }
+    }
+
+    /// Should this caller see the model in a list? It is, if no request would be refused for it.
+    pub(crate) fn may_use(&self, model: &str, defects: Defects) -> bool {
+        self.restrictions(model)
+            .all(|owner| owner == ModelOwner::User && defects.lists_without_user())
+    }
+
+    fn restrictions(&self, model: &str) -> impl Iterator<Item = ModelOwner> {
+        let holder = match self {
+            Self::Master => None,
+            Self::Holder(holder) => Some(holder),
+        };
+        holder.into_iter().flat_map(move |holder| holder.restrictions(model))
     }
 }
 
 impl Holder {
-    /// Whose list leaves this model out, if any does.
-    fn restriction(&self, model: &str) -> Option<ModelOwner> {
+    /// Whose lists leave this model out.
+    fn restrictions(&self, model: &str) -> impl Iterator<Item = ModelOwner> {
         let user_list = match self.key.team() {
             Some(_) => None,
             None => self.user.as_ref().and_then(|user| user.models.as_deref()),
@@ -44,7 +58,7 @@ impl Holder {
             ),
         ]
         .into_iter()
-        .find(|(_, list)| list.is_some_and(|list| !allows(list, model)))
+        .filter(move |(_, list)| list.is_some_and(|list| !allows(list, model)))
         .map(|(owner, _)| owner)
     }
 }
@@ -75,6 +89,39 @@ mod tests {
             organisation: None,
             end_user: None,
         }
+    }
+
+    impl Holder {
+        fn restriction(&self, model: &str) -> Option<ModelOwner> {
+            self.restrictions(model).next()
+        }
+    }
+
+    #[test]
+    fn what_is_listed_is_what_may_be_used() {
+        let list = || models(&["a", "u"]);
+        for holder in [
+            holder(None, None),
+            holder(models(&[]), Some(models(&["a"]))),
+            holder(list(), Some(None)),
+            holder(models(&["*"]), None),
+        ] {
+            let caller = Caller::Holder(holder);
+            for model in ["a", "b", "u"] {
+                let is_listed = caller.may_use(model, Defects::default());
+                assert_eq!(is_listed, caller.check_model(model).is_ok(), "{model}: {caller:?}");
+            }
+        }
+    }
+
+    #[cfg(feature = "defects")]
+    #[test]
+    fn the_planted_list_ignores_the_user_and_nobody_else() {
+        let planted = Defects::plant(["list-ignores-user"]).unwrap();
+        let by_user = Caller::Holder(holder(None, None));
+        assert!(by_user.may_use("a", planted) && by_user.check_model("a").is_err());
+        let by_key = Caller::Holder(holder(models(&["u"]), None));
+        assert!(!by_key.may_use("a", planted));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! One lookup, tier by tier: memory, Redis, Postgres; and back again, filling what missed.
 
 use std::{
+    collections::BTreeSet,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -34,6 +35,21 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(40);
 
 type Outcome = Result<Record, Unavailable>;
 
+/// What Postgres says about an identity.
+struct Selected {
+    record: Record,
+    /// When it ends by itself: a secret that was replaced works only so long.
+    ends_at: Option<Instant>,
+}
+
+impl Selected {
+    /// When what was read at `started` may no longer be served, given the lifetime that it has.
+    fn expiry(&self, started: Instant, lifetime: Duration) -> Instant {
+        let expires_at = started + lifetime;
+        self.ends_at.map_or(expires_at, |ends_at| ends_at.min(expires_at))
+    }
+}
+
 /// Identities as the request path reads them.
 #[derive(Clone)]
 pub(crate) struct IdentityCache {
@@ -49,6 +65,8 @@ pub(super) struct Tiers {
     codec: Codec,
     /// The key that was read last, for the planted defect that trusts it.
     last_key: Mutex<Option<Record>>,
+    /// Keys that were found unknown, for the planted defect that never forgets them.
+    unknown_keys: Mutex<BTreeSet<String>>,
     store: Arc<Store>,
     metrics: Arc<Metrics>,
     ttl: Duration,
@@ -77,6 +95,7 @@ impl IdentityCache {
                 defects,
                 codec: Codec { schema: settings.cache_schema, defects },
                 last_key: Mutex::new(None),
+                unknown_keys: Mutex::default(),
                 store,
                 metrics,
                 ttl,
@@ -126,10 +145,17 @@ impl IdentityCache {
     async fn lookup<T: Identity>(&self, id: IdentityId) -> Result<Option<Arc<T>>, Unavailable> {
         let tiers = &self.tiers;
         if tiers.defects.bypasses_cache_for_teams() && T::KIND == Kind::Team {
-            return Ok(T::from_record(&tiers.select(&id).await?).flatten());
+            return Ok(T::from_record(&tiers.select(&id).await?.record).flatten());
         }
-        if let Some(identity) = tiers.remembered::<T>(&id.entry(tiers.defects)) {
+        let entry = id.entry(tiers.defects);
+        if tiers.is_unknown_for_ever(&entry) {
+            return Ok(None);
+        }
+        if let Some(identity) = tiers.remembered::<T>(&entry) {
             return Ok(identity);
+        }
+        if tiers.defects.reads_for_each_caller() {
+            return Ok(T::from_record(&tiers.read_alone::<T>(&id).await?).flatten());
         }
         let outcome = tiers.flights.join(&id, |ticket| {
             let (tiers, id, names) = (Arc::clone(tiers), id.clone(), id.names(tiers.defects));
@@ -138,7 +164,7 @@ impl IdentityCache {
         // A read that died left no outcome; whoever waited for it reads for themselves.
         let record = match outcome.await {
             Some(outcome) => outcome?,
-            None => tiers.select(&id).await?,
+            None => tiers.select(&id).await?.record,
         };
         Ok(T::from_record(&record).flatten())
     }
@@ -223,15 +249,40 @@ impl Tiers {
 
     /// Reads below the memory tier, and fills what missed.
     async fn read<T: Identity>(&self, id: &IdentityId, names: &Names, ticket: Ticket) -> Outcome {
-        let believed = self.redis.as_ref().filter(|_| !self.unannounced.contains(id));
+        let is_believed = !self.unannounced.contains(id) && !self.defects.shares_no_identities();
+        let believed = self.redis.as_ref().filter(|_| is_believed);
         if let Some(redis) = believed {
             return self.read_shared::<T>(redis, id, names, ticket).await;
         }
         let started = Instant::now();
         self.missed(T::KIND, names);
-        let record = self.select(id).await?;
-        self.land(id, names, ticket, &record, started + self.lifetime());
-        Ok(record)
+        let selected = self.select(id).await?;
+        let expires_at = selected.expiry(started, self.lifetime());
+        self.land(id, names, ticket, &selected.record, expires_at);
+        Ok(selected.record)
+    }
+
+    /// The read that the defect `cache-no-coalesce` plants: it joins no other and takes no lock.
+    async fn read_alone<T: Identity>(&self, id: &IdentityId) -> Outcome {
+        let names = id.names(self.defects);
+        let started = Instant::now();
+        if let Some(redis) = &self.redis
+            && let Ok(found) = redis.read(&names).await
+            && let Some(record) = self.shared_record::<T>(id, &names, found.as_ref())
+        {
+            self.keep(&names, &record, self.end_of(started, found.as_ref()));
+            return Ok(record);
+        }
+        let selected = self.select(id).await?;
+        let expires_at = selected.expiry(started, self.lifetime());
+        self.keep(&names, &selected.record, expires_at);
+        if let (Some(redis), Some(identity)) =
+            (&self.redis, T::from_record(&selected.record).flatten())
+        {
+            let lifetime = expires_at.saturating_duration_since(Instant::now());
+            redis.overwrite(&names, &self.codec.encode(&*identity), lifetime).await;
+        }
+        Ok(selected.record)
     }
 
     async fn read_shared<T: Identity>(
@@ -269,23 +320,25 @@ impl Tiers {
         let Some(claim) = claim else {
             // Without Redis nobody can tell whether the identity changed while it was read, except
             // this process, which `land` asks.
-            let record = selected?;
-            self.land(id, names, ticket, &record, started + self.lifetime());
-            return Ok(record);
+            let selected = selected?;
+            let expires_at = selected.expiry(started, self.lifetime());
+            self.land(id, names, ticket, &selected.record, expires_at);
+            return Ok(selected.record);
         };
-        let record = match selected {
-            Ok(record) => record,
+        let selected = match selected {
+            Ok(selected) => selected,
             Err(error) => {
                 redis.release(names, &token).await;
                 return Err(error);
             }
         };
-        let expires_at = started + self.lifetime();
-        let unchanged = self.fill::<T>(redis, id, &claim, &token, &record, expires_at).await;
+        let expires_at = selected.expiry(started, self.lifetime());
+        let record = &selected.record;
+        let unchanged = self.fill::<T>(redis, id, &claim, &token, record, expires_at).await;
         if unchanged {
-            self.land(id, names, ticket, &record, expires_at);
+            self.land(id, names, ticket, record, expires_at);
         }
-        Ok(record)
+        Ok(selected.record)
     }
 
     /// Becomes the one who reads, or waits for the one who does. `None` when Redis is down.
@@ -381,11 +434,13 @@ impl Tiers {
     }
 
     /// Reads the truth.
-    async fn select(&self, id: &IdentityId) -> Outcome {
+    async fn select(&self, id: &IdentityId) -> Result<Selected, Unavailable> {
+        let mut ends_at = None;
         let record = match id {
-            IdentityId::Key(token) => {
-                self.store.key(token).await?.map(|key| Record::Key(Arc::new(key)))
-            }
+            IdentityId::Key(token) => self.store.key(token).await?.map(|held| {
+                ends_at = held.time_left().map(|left| Instant::now() + left);
+                Record::Key(Arc::new(held.key))
+            }),
             IdentityId::Team(team) => {
                 self.store.team(team).await?.map(|team| Record::Team(Arc::new(team)))
             }
@@ -404,7 +459,7 @@ impl Tiers {
                 self.store.end_user(id).await?.map(|end_user| Record::EndUser(Arc::new(end_user)))
             }
         };
-        Ok(record.unwrap_or(Record::Absent(id.kind())))
+        Ok(Selected { record: record.unwrap_or(Record::Absent(id.kind())), ends_at })
     }
 
     /// Keeps a record in memory, unless the identity was invalidated since the read began.
@@ -419,13 +474,28 @@ impl Tiers {
         if self.defects.trusts_the_last_key() && matches!(record, Record::Key(_)) {
             *self.last_key.lock().unwrap_or_else(PoisonError::into_inner) = Some(record.clone());
         }
-        self.flights.land(id, ticket, || match record {
+        self.flights.land(id, ticket, || self.keep(names, record, expires_at));
+    }
+
+    fn keep(&self, names: &Names, record: &Record, expires_at: Instant) {
+        if self.defects.remembers_unknown_keys() && matches!(record, Record::Absent(Kind::Key)) {
+            let mut unknown = self.unknown_keys.lock().unwrap_or_else(PoisonError::into_inner);
+            unknown.insert(names.entry.clone());
+        }
+        match record {
+            Record::Absent(Kind::Key) if self.defects.forgets_unknown_keys() => {}
             Record::Absent(kind) if !kind.shares_absence() => {
                 let expires_at = expires_at.min(Instant::now() + self.negative_ttl);
                 self.memory.keep_unknown(&names.entry, *kind, expires_at);
             }
             _ => self.memory.keep(&names.entry, record.clone(), expires_at),
-        });
+        }
+    }
+
+    /// Was this once found unknown, as the defect `cache-negative-forever` remembers it?
+    fn is_unknown_for_ever(&self, entry: &str) -> bool {
+        self.defects.remembers_unknown_keys()
+            && self.unknown_keys.lock().unwrap_or_else(PoisonError::into_inner).contains(entry)
     }
 
     fn lifetime(&self) -> Duration {

@@ -72,6 +72,16 @@ pub(super) fn expiry(duration: &Field<String>) -> Result<Field<i64>, GatewayErro
     }
 }
 
+/// The moment after this duration; none where it is absent, null, empty or nothing.
+pub(super) fn moment_after(
+    duration: &Field<String>,
+    param: &'static str,
+) -> Result<Option<i64>, GatewayError> {
+    let Some(text) = duration.value().filter(|text| !text.is_empty()) else { return Ok(None) };
+    let duration_ms = duration_ms(text, param)?;
+    Ok((duration_ms > 0).then(|| now_ms().saturating_add(duration_ms)))
+}
+
 /// `30s`, `30m`, `30h`, `30d`, `1w` or `1mo`, in milliseconds.
 fn duration_ms(text: &str, param: &'static str) -> Result<i64, GatewayError> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());

@@ -20,7 +20,7 @@ pub(crate) async fn serve(
     let models: Vec<Value> = app
         .providers
         .aliases()
-        .filter(|alias| caller.check_model(alias).is_ok())
+        .filter(|alias| caller.may_use(alias, app.defects))
         .map(|alias| json!({"id": alias, "object": "model", "created": CREATED, "owned_by": "openai"}))
         .collect();
     Ok(Json(json!({"data": models, "object": "list"})))

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use sqlx::{FromRow, Row, postgres::PgRow};
 
-use super::{Repeat, Spent, Store, Unavailable, now_ms};
+use super::{Repeat, Spent, Store, Unavailable, now_ms, virtual_key::delete_keys};
 use crate::field::Field;
 
 /// A user in a team, as the request path needs it.
@@ -208,14 +208,13 @@ impl Store {
             .bind(user_id.to_owned())
             .fetch_optional(&mut *transaction)
             .await?;
-            let tokens: Vec<(String,)> = sqlx::query_as(
-                "DELETE FROM virtual_keys WHERE team_id = $1 AND user_id = $2 AND $3 RETURNING token",
-            )
-            .bind(team_id.to_owned())
-            .bind(user_id.to_owned())
-            .bind(gone.is_some())
-            .fetch_all(&mut *transaction)
-            .await?;
+            let tokens: Vec<(String,)> =
+                sqlx::query_as(delete_keys!("team_id = $1 AND user_id = $2 AND $3"))
+                    .bind(team_id.to_owned())
+                    .bind(user_id.to_owned())
+                    .bind(gone.is_some())
+                    .fetch_all(&mut *transaction)
+                    .await?;
             transaction.commit().await?;
             Ok(gone.map(|_| tokens.into_iter().map(|(token,)| token).collect()))
         })

@@ -4,6 +4,7 @@
 //! observer on the wire can tell whose it is.
 
 mod virtual_key;
+mod regeneration;
 mod team;
 mod user;
 mod member;
@@ -16,10 +17,11 @@ pub(crate) use end_user::{EndUser, EndUserPatch, NewEndUser};
 pub(crate) use member::MemberBudget;
 pub(crate) use member::{Member, MemberPatch};
 pub(crate) use organisation::{NewOrganisation, Organisation, OrganisationPatch};
+pub(crate) use regeneration::{NewSecret, NotRegenerated};
 pub(crate) use spend::SpendRow;
 pub(crate) use team::{NewTeam, Team, TeamPatch};
 pub(crate) use user::{NewUser, User, UserPatch};
-pub(crate) use virtual_key::{KeyFilter, KeyPatch, NewKey, NotInserted, VirtualKey};
+pub(crate) use virtual_key::{ChangedKey, KeyFilter, KeyPatch, NewKey, NotInserted, VirtualKey};
 
 use std::{
     io,

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sqlx::FromRow;
 
-use super::{Repeat, Spent, Store, Unavailable, now_ms};
+use super::{Repeat, Spent, Store, Unavailable, now_ms, virtual_key::delete_keys};
 use crate::field::Field;
 
 /// An organisation, as the request path needs it.
@@ -194,10 +194,9 @@ impl Store {
             .fetch_all(&mut *transaction)
             .await?;
             let teams: Vec<String> = teams.into_iter().map(|(id,)| id).collect();
-            let tokens: Vec<(String,)> = sqlx::query_as(
-                "DELETE FROM virtual_keys WHERE organization_id = ANY($1) \
-                 OR (team_id = ANY($2) AND team_id <> '') RETURNING token",
-            )
+            let tokens: Vec<(String,)> = sqlx::query_as(delete_keys!(
+                "organization_id = ANY($1) OR (team_id = ANY($2) AND team_id <> '')"
+            ))
             .bind(gone)
             .bind(teams.clone())
             .fetch_all(&mut *transaction)

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use sqlx::FromRow;
 
-use super::{Repeat, Spent, Store, Unavailable, now_ms};
+use super::{Repeat, Spent, Store, Unavailable, now_ms, virtual_key::delete_keys};
 use crate::field::Field;
 
 /// A team, as the request path needs it.
@@ -201,12 +201,11 @@ impl Store {
                     .bind(ids.to_vec())
                     .fetch_all(&mut *transaction)
                     .await?;
-            let tokens: Vec<(String,)> = sqlx::query_as(
-                "DELETE FROM virtual_keys WHERE team_id = ANY($1) AND team_id <> '' RETURNING token",
-            )
-            .bind(ids.to_vec())
-            .fetch_all(&mut *transaction)
-            .await?;
+            let tokens: Vec<(String,)> =
+                sqlx::query_as(delete_keys!("team_id = ANY($1) AND team_id <> ''"))
+                    .bind(ids.to_vec())
+                    .fetch_all(&mut *transaction)
+                    .await?;
             transaction.commit().await?;
             Ok(DeletedTeams {
                 teams: teams.into_iter().map(|(id,)| id).collect(),

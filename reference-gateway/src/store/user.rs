@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sqlx::FromRow;
 
-use super::{Repeat, Spent, Store, Unavailable, now_ms};
+use super::{Repeat, Spent, Store, Unavailable, now_ms, virtual_key::delete_keys};
 use crate::field::Field;
 
 /// A user, as the request path needs it.
@@ -197,11 +197,10 @@ impl Store {
             .bind(users.clone())
             .fetch_all(&mut *transaction)
             .await?;
-            let tokens: Vec<(String,)> =
-                sqlx::query_as("DELETE FROM virtual_keys WHERE user_id = ANY($1) RETURNING token")
-                    .bind(users.clone())
-                    .fetch_all(&mut *transaction)
-                    .await?;
+            let tokens: Vec<(String,)> = sqlx::query_as(delete_keys!("user_id = ANY($1)"))
+                .bind(users.clone())
+                .fetch_all(&mut *transaction)
+                .await?;
             transaction.commit().await?;
             Ok(DeletedUsers {
                 users,

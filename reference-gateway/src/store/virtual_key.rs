@@ -1,7 +1,9 @@
 //! Virtual keys: who holds them, and what each may do.
 
+use std::{collections::BTreeSet, time::Duration};
+
 use serde_json::Value;
-use sqlx::FromRow;
+use sqlx::{FromRow, Postgres, postgres::PgArguments, query::QueryAs};
 
 use super::{Repeat, Spent, Store, Unavailable, now_ms};
 use crate::field::Field;
@@ -56,6 +58,41 @@ impl VirtualKey {
 /// A key about to be issued.
 pub(crate) type NewKey = VirtualKey;
 
+/// A key, by one of its secrets.
+#[derive(Debug, Clone, FromRow)]
+pub(crate) struct HeldKey {
+    #[sqlx(flatten)]
+    pub(crate) key: VirtualKey,
+    /// Until when the secret works, if it was replaced.
+    pub(crate) ends_at_ms: Option<i64>,
+}
+
+impl HeldKey {
+    /// How long the secret works still, if it was replaced.
+    pub(crate) fn time_left(&self) -> Option<Duration> {
+        let left = self.ends_at_ms?.saturating_sub(now_ms());
+        Some(Duration::from_millis(u64::try_from(left).unwrap_or_default()))
+    }
+}
+
+/// A key that was just changed.
+#[derive(Debug, Clone, FromRow)]
+pub(crate) struct ChangedKey {
+    #[sqlx(flatten)]
+    pub(crate) key: Spent<VirtualKey>,
+    /// The hashes of its earlier secrets that may work still.
+    retired: Vec<String>,
+}
+
+impl ChangedKey {
+    /// The hash of every secret by which it may be known.
+    pub(crate) fn tokens(&self) -> Vec<String> {
+        let mut tokens = self.retired.clone();
+        tokens.push(self.key.row.token.clone());
+        tokens
+    }
+}
+
 /// What an update changes.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct KeyPatch {
@@ -93,8 +130,14 @@ pub(crate) enum NotInserted {
 
 macro_rules! columns {
     () => {
-        "token, key_name, key_alias, user_id, team_id, models, metadata, max_budget, \
-         budget_duration, tpm_limit, rpm_limit, max_parallel_requests, blocked, expires_at_ms, \
+        concat!("token, ", columns_but_token!())
+    };
+}
+
+macro_rules! columns_but_token {
+    () => {
+        "key_name, key_alias, user_id, team_id, models, metadata, max_budget, budget_duration, \
+         tpm_limit, rpm_limit, max_parallel_requests, blocked, expires_at_ms, \
          key_id, organization_id, blocked_at"
     };
 }
@@ -105,14 +148,103 @@ macro_rules! spent_columns {
     };
 }
 
+/// Deletes the keys that match, and selects the hashes of all their secrets and their ids: whatever
+/// was remembered under one of them must be forgotten.
+macro_rules! delete_keys {
+    ($matching:literal) => {
+        concat!(
+            "WITH gone AS (DELETE FROM virtual_keys WHERE ",
+            $matching,
+            " RETURNING token, key_id) \
+             SELECT token FROM gone UNION SELECT key_id FROM gone \
+             UNION SELECT r.token FROM retired_secrets r JOIN gone USING (key_id)"
+        )
+    };
+}
+pub(super) use delete_keys;
+
+/// Changes a key by its hash, as the patch says. It touches no key whose team or organisation would
+/// not exist.
+pub(super) fn patching(
+    token: &str,
+    patch: &KeyPatch,
+) -> QueryAs<'static, Postgres, ChangedKey, PgArguments> {
+    sqlx::query_as(concat!(
+                "UPDATE virtual_keys SET \
+                 key_alias = CASE WHEN $2 THEN $3 ELSE key_alias END, \
+                 user_id = CASE WHEN $4 THEN $5 ELSE user_id END, \
+                 team_id = CASE WHEN $6 THEN $7 ELSE team_id END, \
+                 models = CASE WHEN $8 THEN $9 ELSE models END, \
+                 metadata = CASE WHEN $10 THEN $11 ELSE metadata END, \
+                 max_budget = CASE WHEN $12 THEN $13 ELSE max_budget END, \
+                 budget_duration = CASE WHEN $14 THEN $15 ELSE budget_duration END, \
+                 tpm_limit = CASE WHEN $16 THEN $17 ELSE tpm_limit END, \
+                 rpm_limit = CASE WHEN $18 THEN $19 ELSE rpm_limit END, \
+                 max_parallel_requests = CASE WHEN $20 THEN $21 ELSE max_parallel_requests END, \
+                 blocked = CASE WHEN $22 THEN $23 ELSE blocked END, \
+                 expires_at_ms = CASE WHEN $24 THEN $25 ELSE expires_at_ms END, \
+                 organization_id = CASE WHEN $27 THEN $28 ELSE organization_id END, \
+                 updated_at_ms = $26 \
+                 WHERE token = $1 AND (NOT $6 OR coalesce($7, '') = '' \
+                 OR EXISTS (SELECT 1 FROM teams WHERE team_id = $7 FOR KEY SHARE)) \
+                 AND (NOT $27 OR coalesce($28, '') = '' \
+                 OR EXISTS (SELECT 1 FROM organisations WHERE organization_id = $28 FOR KEY SHARE)) \
+                 RETURNING ",
+                spent_columns!(),
+                ", ARRAY(SELECT r.token FROM retired_secrets r \
+                 WHERE r.key_id = virtual_keys.key_id) AS retired"
+            ))
+            .bind(token.to_owned())
+            .bind(patch.key_alias.is_said())
+            .bind(patch.key_alias.value().cloned())
+            .bind(patch.user_id.is_said())
+            .bind(patch.user_id.value().cloned())
+            .bind(patch.team_id.is_said())
+            .bind(patch.team_id.value().cloned())
+            .bind(patch.models.is_said())
+            .bind(patch.models.value().cloned())
+            .bind(patch.metadata.is_said())
+            .bind(patch.metadata.value().cloned())
+            .bind(patch.max_budget.is_said())
+            .bind(patch.max_budget.value().copied())
+            .bind(patch.budget_duration.is_said())
+            .bind(patch.budget_duration.value().cloned())
+            .bind(patch.tpm_limit.is_said())
+            .bind(patch.tpm_limit.value().copied())
+            .bind(patch.rpm_limit.is_said())
+            .bind(patch.rpm_limit.value().copied())
+            .bind(patch.max_parallel_requests.is_said())
+            .bind(patch.max_parallel_requests.value().copied())
+            .bind(patch.blocked.is_said())
+            .bind(patch.blocked.value().copied())
+            .bind(patch.expires_at_ms.is_said())
+            .bind(patch.expires_at_ms.value().copied())
+            .bind(now_ms())
+            .bind(patch.organization_id.is_said())
+            .bind(patch.organization_id.value().cloned())
+}
+
 impl Store {
-    /// The key with this hash, as the request path needs it.
-    pub(crate) async fn key(&self, token: &str) -> Result<Option<VirtualKey>, Unavailable> {
+    /// The key that this hash is a secret of, as the request path needs it. It bears the hash that
+    /// was asked for, and is none once a secret that was replaced has ended.
+    pub(crate) async fn key(&self, token: &str) -> Result<Option<HeldKey>, Unavailable> {
         let rows = self.rows("key.select", Repeat::Once, || {
-            sqlx::query_as(concat!("SELECT ", columns!(), " FROM virtual_keys WHERE token = $1"))
-                .bind(token.to_owned())
+            sqlx::query_as(concat!(
+                "SELECT ",
+                columns!(),
+                ", NULL::int8 AS ends_at_ms FROM virtual_keys WHERE token = $1 \
+                 UNION ALL SELECT $1, ",
+                columns_but_token!(),
+                ", (SELECT ends_at_ms FROM retired_secrets WHERE token = $1) \
+                 FROM virtual_keys \
+                 WHERE key_id = (SELECT key_id FROM retired_secrets WHERE token = $1)"
+            ))
+            .bind(token.to_owned())
         });
-        Ok(rows.await?.pop())
+        let now_ms = now_ms();
+        let held = rows.await?.into_iter();
+        let mut held = held.filter(|held: &HeldKey| held.ends_at_ms.is_none_or(|end| end > now_ms));
+        Ok(held.next())
     }
 
     /// The key with this hash, with its spend.
@@ -149,6 +281,8 @@ impl Store {
                  OR EXISTS (SELECT 1 FROM teams WHERE team_id = $5 FOR KEY SHARE)) \
                  AND (coalesce($16, '') = '' \
                  OR EXISTS (SELECT 1 FROM organisations WHERE organization_id = $16 FOR KEY SHARE)) \
+                 AND NOT EXISTS (SELECT 1 FROM retired_secrets \
+                 WHERE token = $1 AND ends_at_ms > $15) \
                  ON CONFLICT DO NOTHING RETURNING ",
                 spent_columns!()
             ))
@@ -195,82 +329,35 @@ impl Store {
         &self,
         token: &str,
         patch: &KeyPatch,
-    ) -> Result<Option<Spent<VirtualKey>>, Unavailable> {
-        let rows = self.rows("key.update", Repeat::Never, || {
-            sqlx::query_as(concat!(
-                "UPDATE virtual_keys SET \
-                 key_alias = CASE WHEN $2 THEN $3 ELSE key_alias END, \
-                 user_id = CASE WHEN $4 THEN $5 ELSE user_id END, \
-                 team_id = CASE WHEN $6 THEN $7 ELSE team_id END, \
-                 models = CASE WHEN $8 THEN $9 ELSE models END, \
-                 metadata = CASE WHEN $10 THEN $11 ELSE metadata END, \
-                 max_budget = CASE WHEN $12 THEN $13 ELSE max_budget END, \
-                 budget_duration = CASE WHEN $14 THEN $15 ELSE budget_duration END, \
-                 tpm_limit = CASE WHEN $16 THEN $17 ELSE tpm_limit END, \
-                 rpm_limit = CASE WHEN $18 THEN $19 ELSE rpm_limit END, \
-                 max_parallel_requests = CASE WHEN $20 THEN $21 ELSE max_parallel_requests END, \
-                 blocked = CASE WHEN $22 THEN $23 ELSE blocked END, \
-                 expires_at_ms = CASE WHEN $24 THEN $25 ELSE expires_at_ms END, \
-                 organization_id = CASE WHEN $27 THEN $28 ELSE organization_id END, \
-                 updated_at_ms = $26 \
-                 WHERE token = $1 AND (NOT $6 OR coalesce($7, '') = '' \
-                 OR EXISTS (SELECT 1 FROM teams WHERE team_id = $7 FOR KEY SHARE)) \
-                 AND (NOT $27 OR coalesce($28, '') = '' \
-                 OR EXISTS (SELECT 1 FROM organisations WHERE organization_id = $28 FOR KEY SHARE)) \
-                 RETURNING ",
-                spent_columns!()
-            ))
-            .bind(token.to_owned())
-            .bind(patch.key_alias.is_said())
-            .bind(patch.key_alias.value().cloned())
-            .bind(patch.user_id.is_said())
-            .bind(patch.user_id.value().cloned())
-            .bind(patch.team_id.is_said())
-            .bind(patch.team_id.value().cloned())
-            .bind(patch.models.is_said())
-            .bind(patch.models.value().cloned())
-            .bind(patch.metadata.is_said())
-            .bind(patch.metadata.value().cloned())
-            .bind(patch.max_budget.is_said())
-            .bind(patch.max_budget.value().copied())
-            .bind(patch.budget_duration.is_said())
-            .bind(patch.budget_duration.value().cloned())
-            .bind(patch.tpm_limit.is_said())
-            .bind(patch.tpm_limit.value().copied())
-            .bind(patch.rpm_limit.is_said())
-            .bind(patch.rpm_limit.value().copied())
-            .bind(patch.max_parallel_requests.is_said())
-            .bind(patch.max_parallel_requests.value().copied())
-            .bind(patch.blocked.is_said())
-            .bind(patch.blocked.value().copied())
-            .bind(patch.expires_at_ms.is_said())
-            .bind(patch.expires_at_ms.value().copied())
-            .bind(now_ms())
-            .bind(patch.organization_id.is_said())
-            .bind(patch.organization_id.value().cloned())
-        });
+    ) -> Result<Option<ChangedKey>, Unavailable> {
+        let rows = self.rows("key.update", Repeat::Never, || patching(token, patch));
         Ok(rows.await?.pop())
     }
 
-    /// Deletes keys by hash; returns the hashes that there were.
+    /// Deletes keys by hash; returns all hashes by which they were known.
     pub(crate) async fn delete_keys(&self, tokens: &[String]) -> Result<Vec<String>, Unavailable> {
         let rows = self.rows::<(String,)>("key.delete", Repeat::Never, || {
-            sqlx::query_as("DELETE FROM virtual_keys WHERE token = ANY($1) RETURNING token")
-                .bind(tokens.to_vec())
+            sqlx::query_as(delete_keys!("token = ANY($1)")).bind(tokens.to_vec())
         });
         Ok(rows.await?.into_iter().map(|(token,)| token).collect())
     }
 
-    /// Deletes every key with one of these aliases; returns their hashes.
+    /// Deletes every key with one of these aliases; returns all hashes by which they were known, and
+    /// the aliases that there were.
     pub(crate) async fn delete_keys_by_alias(
         &self,
         aliases: &[String],
-    ) -> Result<Vec<String>, Unavailable> {
-        let rows = self.rows::<(String,)>("key.delete", Repeat::Never, || {
-            sqlx::query_as("DELETE FROM virtual_keys WHERE key_alias = ANY($1) RETURNING token")
-                .bind(aliases.to_vec())
+    ) -> Result<(Vec<String>, BTreeSet<String>), Unavailable> {
+        let rows = self.rows::<(String, String)>("key.delete", Repeat::Never, || {
+            sqlx::query_as(
+                "WITH gone AS (DELETE FROM virtual_keys WHERE key_alias = ANY($1) \
+                 RETURNING token, key_id, key_alias) \
+                 SELECT token, key_alias FROM gone UNION SELECT key_id, key_alias FROM gone \
+                 UNION SELECT r.token, key_alias FROM retired_secrets r JOIN gone USING (key_id)",
+            )
+            .bind(aliases.to_vec())
         });
-        Ok(rows.await?.into_iter().map(|(token,)| token).collect())
+        Ok(rows.await?.into_iter().unzip())
     }
 
     /// Keys that match every given field, newest first, and how many there are in all.

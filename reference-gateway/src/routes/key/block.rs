@@ -52,8 +52,8 @@ async fn set(
     let patch = KeyPatch { blocked: Field::Set(blocked), ..KeyPatch::default() };
     let changed = app.store.update_key(&token, &patch).await?;
     let changed = changed.ok_or_else(|| GatewayError::NotFound { what: "Key".to_owned() })?;
-    app.cache.invalidate(vec![IdentityId::Key(token.clone())]).await;
-    let mut shown = row::key(&changed);
+    app.cache.invalidate(changed.tokens().into_iter().map(IdentityId::Key).collect()).await;
+    let mut shown = row::key(&changed.key);
     shown.insert("token".to_owned(), token.into());
     Ok(Json(Value::Object(shown)))
 }

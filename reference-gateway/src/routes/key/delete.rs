@@ -39,9 +39,8 @@ pub(crate) async fn serve(
             (deleted, shown)
         }
         (None, Some(aliases)) => {
-            let deleted = app.store.delete_keys_by_alias(&aliases).await?;
-            let shown = deleted.clone();
-            (deleted, shown)
+            let (deleted, shown) = app.store.delete_keys_by_alias(&aliases).await?;
+            (deleted, shown.into_iter().collect())
         }
         (None, None) => {
             return Err(GatewayError::Invalid {

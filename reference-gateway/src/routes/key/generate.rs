@@ -120,7 +120,7 @@ pub(crate) async fn issue(app: &App, wanted: Wanted) -> Result<Map<String, Value
 }
 
 /// The text that was asked for, or a fresh one.
-fn key_text(wanted: Field<String>) -> Result<String, GatewayError> {
+pub(super) fn key_text(wanted: Field<String>) -> Result<String, GatewayError> {
     let Some(text) = wanted.into_value().filter(|text| !text.is_empty()) else {
         return Ok(new_key_text());
     };

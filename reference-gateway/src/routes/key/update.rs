@@ -25,13 +25,26 @@ use crate::{
 pub(crate) async fn serve(
     State(app): State<Arc<App>>,
     headers: HeaderMap,
-    Body(wanted): Body<Wanted>,
+    Body(mut wanted): Body<Wanted>,
 ) -> Result<Json<Value>, GatewayError> {
     require_admin(&app, &headers).await?;
-    let named = wanted.key.into_value().filter(|key| !key.is_empty());
+    let named = std::mem::take(&mut wanted.key).into_value().filter(|key| !key.is_empty());
     let named =
         named.ok_or_else(|| GatewayError::Invalid { message: "key: field required".to_owned() })?;
     let token = hash_of(&named);
+    let patch = patch(wanted)?;
+    let changed = match app.store.update_key(&token, &patch).await? {
+        Some(changed) => changed,
+        None => return Err(why_not(&app, &token, &patch).await?),
+    };
+    app.cache.invalidate(changed.tokens().into_iter().map(IdentityId::Key).collect()).await;
+    let mut shown = row::key(&changed.key);
+    shown.insert("key".to_owned(), json!(named));
+    Ok(Json(Value::Object(shown)))
+}
+
+/// What a caller wants changed, if it may be so.
+pub(super) fn patch(wanted: Wanted) -> Result<KeyPatch, GatewayError> {
     check_budget(&wanted.max_budget)?;
     check_window(&wanted.budget_duration)?;
     check_limit(&wanted.tpm_limit, "tpm_limit")?;
@@ -44,7 +57,7 @@ pub(crate) async fn serve(
     ] {
         check_id(id.value().map_or("", String::as_str), param)?;
     }
-    let patch = KeyPatch {
+    Ok(KeyPatch {
         expires_at_ms: expiry(&wanted.duration)?,
         key_alias: wanted.key_alias,
         user_id: wanted.user_id,
@@ -62,15 +75,7 @@ pub(crate) async fn serve(
         rpm_limit: wanted.rpm_limit,
         max_parallel_requests: wanted.max_parallel_requests,
         blocked: wanted.blocked,
-    };
-    let changed = match app.store.update_key(&token, &patch).await? {
-        Some(changed) => changed,
-        None => return Err(why_not(&app, &token, &patch).await?),
-    };
-    app.cache.invalidate(vec![IdentityId::Key(token)]).await;
-    let mut shown = row::key(&changed);
-    shown.insert("key".to_owned(), json!(named));
-    Ok(Json(Value::Object(shown)))
+    })
 }
 
 /// What an update needs and is missing: the key, or the team or organisation it should move to.
