@@ -18,6 +18,8 @@ pub enum Capability {
     Teams,
     /// Users can be managed.
     Users,
+    /// A key can ask which models it may call.
+    ModelList,
     /// Each replica can be addressed by itself, and there are at least two.
     Replicas,
     /// What the gateway says to Redis is seen on the wire.
@@ -36,10 +38,11 @@ pub enum Capability {
 
 impl Capability {
     /// Every capability there is.
-    pub const ALL: [Capability; 10] = [
+    pub const ALL: [Capability; 11] = [
         Capability::VirtualKeys,
         Capability::Teams,
         Capability::Users,
+        Capability::ModelList,
         Capability::Replicas,
         Capability::RedisWire,
         Capability::PostgresWire,
@@ -54,6 +57,9 @@ impl Capability {
         match self {
             Capability::VirtualKeys | Capability::Teams | Capability::Users => {
                 "an adapter with an admin API, and its admin key: `adapter` and `admin_key`"
+            }
+            Capability::ModelList => {
+                "a gateway that lists models, at the path that the adapter knows"
             }
             Capability::Replicas => "two addresses or more: `replicas`",
             Capability::RedisWire | Capability::PostgresWire => {
@@ -75,6 +81,7 @@ impl fmt::Display for Capability {
             Capability::VirtualKeys => "virtual keys",
             Capability::Teams => "teams",
             Capability::Users => "users",
+            Capability::ModelList => "lists of models",
             Capability::Replicas => "addressable replicas",
             Capability::RedisWire => "Redis on the wire",
             Capability::PostgresWire => "Postgres on the wire",

@@ -4,7 +4,7 @@
 //! nemesis append to it; checks read it. It opens with the arm, the plan and the target's declared
 //! bounds, so that it can be judged alone, and again by tomorrow's checks.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -231,6 +231,28 @@ pub struct RedisKey {
     pub kind: Option<Kind>,
     /// The beginning of the payload, with secrets taken out.
     pub payload: Option<String>,
+    /// The life that the command gives it, or finds it to have left, where it says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lifetime: Option<Lifetime>,
+}
+
+/// How long a Redis key goes on living.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Lifetime {
+    /// So many milliseconds.
+    Milliseconds(u64),
+    /// For ever.
+    Endless,
+}
+
+impl fmt::Display for Lifetime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Lifetime::Milliseconds(ms) => write!(f, "{ms} ms"),
+            Lifetime::Endless => f.write_str("no end"),
+        }
+    }
 }
 
 /// What a command did under one key.
@@ -382,7 +404,8 @@ pub fn tell(history: &History, entry: &Entry) -> (String, String) {
                     Access::Other => "",
                 };
                 let kind = key.kind.map_or_else(String::new, |kind| format!(" ({kind})"));
-                text.push_str(&format!(" {:?}{did}{kind}", key.name));
+                let life = key.lifetime.map_or_else(String::new, |life| format!(", life {life}"));
+                text.push_str(&format!(" {:?}{did}{kind}{life}", key.name));
             }
             if let Some(error) = error {
                 text.push_str(&format!(" error {error}"));
@@ -519,6 +542,11 @@ pub(crate) mod hand {
 
         /// A prompt with key 0 that is answered, and its attempt at the provider.
         pub(crate) fn answered(self, at_ms: u64, replica: u8) -> Hand {
+            self.serves(at_ms, replica, Chat { key: Key(0), alias: Alias(0), streamed: false })
+        }
+
+        /// A prompt that is answered, and its attempt at the provider.
+        pub(crate) fn serves(self, at_ms: u64, replica: u8, chat: Chat) -> Hand {
             let id = CallId(self.next);
             let outcome =
                 Outcome::Answered { status: 200, fingerprint: Some(format!("fp-{at_ms}")) };
@@ -528,7 +556,12 @@ pub(crate) mod hand {
                 clock_error_us: 100,
                 status: 200,
             };
-            self.chat(at_ms, replica, outcome).event(at_ms, attempt)
+            self.asked(at_ms, replica, Op::Chat(chat), outcome).event(at_ms, attempt)
+        }
+
+        /// An op whose outcome is known a millisecond later.
+        pub(crate) fn asked(self, at_ms: u64, replica: u8, op: Op, outcome: Outcome) -> Hand {
+            self.call(at_ms, at_ms + 1, Call { replica: Replica(replica), op }, outcome)
         }
 
         /// A prompt with key 0 that is refused with 401.
@@ -579,6 +612,7 @@ pub(crate) mod hand {
                 access: Access::Write,
                 kind: Some(kind),
                 payload: None,
+                lifetime: None,
             };
             let write = Event::Redis {
                 replica: Replica(0),

@@ -3,6 +3,7 @@
 pub mod settle;
 pub mod join;
 pub mod redact;
+mod lifetime;
 pub mod read_wire;
 pub mod behind;
 pub mod collect;

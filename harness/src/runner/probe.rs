@@ -8,7 +8,7 @@ use crate::{
     check::Arm,
     generators::{identities::at_first, requests},
     history::{Event, History, Seen},
-    op::{Admin, Field, Id, Key, KeyFields, Op, Outcome, Refusal, Terms},
+    op::{Admin, Call, Field, Id, Key, KeyFields, Op, Outcome, Refusal, Replica, Terms},
     plan::{self, IdShape, Plan, Step},
     target::{Managed, Reach, TargetDescription},
 };
@@ -98,6 +98,7 @@ pub async fn probe(
         }),
     ];
     steps.extend((0..replicas).map(|at| Step::Call(requests::chat(Key(0), at))));
+    steps.push(Step::Call(Call { replica: Replica(0), op: Op::ListModels { key: Key(0) } }));
     let clean_up = [
         Admin::DeleteKey { key: Key(0) },
         Admin::DeleteTeam { team: Id(0) },
@@ -132,6 +133,8 @@ fn unusable(driver: &Driver, plan: &Plan, seen: &Seen<'_>) -> Option<ProbeError>
     let base = driver.client.base(seen.call.replica).to_owned();
     match (&seen.call.op, seen.outcome?) {
         (_, Outcome::Answered { .. } | Outcome::Listed { .. }) => None,
+        // A gateway need not list models.
+        (Op::ListModels { .. }, _) => None,
         (_, Outcome::Indeterminate { why }) => {
             Some(ProbeError::NotAGateway { base, why: why.clone() })
         }
@@ -150,7 +153,7 @@ fn unusable(driver: &Driver, plan: &Plan, seen: &Seen<'_>) -> Option<ProbeError>
             status: *status,
             message: message.clone(),
         }),
-        (Op::Chat(_) | Op::ListModels { .. }, outcome) => Some(ProbeError::NotServed {
+        (Op::Chat(_), outcome) => Some(ProbeError::NotServed {
             base,
             model: driver.aliases.first().cloned().unwrap_or_default(),
             outcome: outcome.to_string(),
@@ -171,6 +174,12 @@ fn confirm(
         Capability::VirtualKeys => (1, "a key was issued, used and deleted"),
         Capability::Teams => (1, "a team was created and deleted"),
         Capability::Users => (1, "a user was created and deleted"),
+        Capability::ModelList => {
+            let is_list = |event: &Event| {
+                matches!(event, Event::Completed { outcome: Outcome::Listed { .. }, .. })
+            };
+            (count(is_list), "a key was shown its models")
+        }
         Capability::Replicas => (
             usize::from(driver.manifest.replicas.saturating_sub(1)),
             "each replica served a prompt",

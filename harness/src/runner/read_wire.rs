@@ -1,6 +1,6 @@
 //! From what a store proxy saw to what a history says.
 
-use super::redact::redacted;
+use super::{lifetime::lifetime, redact::redacted};
 use crate::{
     adapters::Adapter,
     history::{Access, Event, RedisKey},
@@ -91,6 +91,7 @@ fn redis(
                 access,
                 kind,
                 payload: payload.map(|payload| brief(&redacted(&payload), LONGEST_PAYLOAD)),
+                lifetime: lifetime(command),
             }
         })
         .collect();

@@ -7,8 +7,8 @@
 //!
 //! What a case asked of the stores is known by its ids. Which of its prompts asked is known where no
 //! other call of the case was under way on that replica: from one call to the next, all is the
-//! first one's. Where an address has several workers, nobody can say which of them a prompt met, so
-//! such histories tell nothing here.
+//! first one's. Where an address has several workers, nobody can say whose memory a prompt met: it is
+//! warm elsewhere at best.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -44,7 +44,7 @@ pub struct Warm {
 pub enum LeftOut {
     /// No store was seen on the wire, or evidence was lost.
     NotSeen,
-    /// Several workers share an address.
+    /// Several workers share an address, and no cache.
     Workers,
     /// A fault struck, or a store was changed behind the gateway's back.
     Disturbed,
@@ -220,7 +220,7 @@ impl<'a> Case<'a> {
         // Creating keys takes statements. Where there are none, it is we who do not see them.
         let unusable = if history.gap().is_some() || !sql_seen {
             Some(LeftOut::NotSeen)
-        } else if history.manifest.workers > 1 {
+        } else if history.manifest.workers > 1 && !history.manifest.shared_cache {
             Some(LeftOut::Workers)
         } else {
             disturbed.then_some(LeftOut::Disturbed)
@@ -262,9 +262,10 @@ impl<'a> Case<'a> {
             .filter(|other| other.completed.is_some_and(|at| at <= prompt.invoked))
             .map(|other| other.call.replica)
             .collect::<BTreeSet<_>>();
-        if answered_by.contains(&prompt.call.replica) {
+        let manifest = &self.history.manifest;
+        if answered_by.contains(&prompt.call.replica) && manifest.workers == 1 {
             Ok(Warmth::Here)
-        } else if !answered_by.is_empty() && self.history.manifest.shared_cache {
+        } else if !answered_by.is_empty() && manifest.shared_cache {
             Ok(Warmth::Elsewhere)
         } else {
             Err(LeftOut::MaybeCold)
@@ -409,7 +410,7 @@ mod tests {
     }
 
     fn redis(at_ms: u64, replica: u8, name: &str, access: Access, kind: Option<Kind>) -> Entry {
-        let key = RedisKey { name: name.to_owned(), access, kind, payload: None };
+        let key = RedisKey { name: name.to_owned(), access, kind, payload: None, lifetime: None };
         let event = Event::Redis {
             replica: Replica(replica),
             answered: None,
@@ -502,6 +503,10 @@ mod tests {
     fn what_workers_share_an_address_is_not_guessed() {
         let mut history = warmed().answered(20, 0).done();
         history.manifest.workers = 2;
+        let mut warm = Warm::default();
+        warm.add(&history);
+        assert_eq!((team(&warm).here.requests, team(&warm).elsewhere.requests), (0, 1));
+        history.manifest.shared_cache = false;
         let mut warm = Warm::default();
         warm.add(&history);
         assert_eq!(warm.left_out, BTreeMap::from([(LeftOut::Workers, 2)]));

@@ -235,7 +235,8 @@ mod tests {
     };
 
     fn command(hand: Hand, name: &str, access: Access) -> Hand {
-        let key = RedisKey { name: name.to_owned(), access, kind: None, payload: None };
+        let key =
+            RedisKey { name: name.to_owned(), access, kind: None, payload: None, lifetime: None };
         hand.event(
             20,
             Event::Redis {

@@ -191,6 +191,7 @@ mod tests {
                 access: Access::Miss,
                 kind: None,
                 payload: None,
+                lifetime: None,
             }],
             error: error.map(str::to_owned),
         }
