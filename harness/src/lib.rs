@@ -32,6 +32,7 @@ pub mod observers;
 pub mod logs;
 pub mod tally;
 pub mod runner;
+pub mod load;
 pub mod store;
 pub mod report;
 pub mod cli;

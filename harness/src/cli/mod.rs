@@ -1,10 +1,12 @@
 //! The command line: words in, exit status out. One file per subcommand.
 
+pub mod attack;
 pub mod check;
 pub mod codec;
 pub mod defects;
 mod interrupt;
 pub mod list;
+pub mod load;
 pub mod probe;
 pub mod progress;
 pub mod replay;
@@ -19,8 +21,11 @@ use std::{
 
 use clap::{Parser, Subcommand};
 
+use scenarios::attack::AttackError;
+
 use crate::{
     codec::DriverError,
+    load::experiment::ExperimentError,
     runner::reach::ReachError,
     store::RunStoreError,
     target::{MissingBinary, TargetError},
@@ -54,6 +59,11 @@ enum Command {
     Codec(codec::CodecArgs),
     /// Proves the checks: each planted defect of the reference gateway must be caught.
     Defects(defects::DefectsArgs),
+    /// Puts a target under load in several shapes, and holds what it reads to bounds.
+    Load(load::LoadArgs),
+    /// Carries out an order of `load`.
+    #[command(name = crate::load::attacker::SUBCOMMAND, hide = true)]
+    Attack,
     /// Judges a stored run again, or drives its failing plans once more.
     Replay(replay::ReplayArgs),
     /// Lists what would be checked, and why.
@@ -159,6 +169,12 @@ pub enum CliError {
     /// The driver of a codec does not do its part.
     #[error("cannot use the driver")]
     Driver(#[from] DriverError),
+    /// A load experiment cannot go on.
+    #[error(transparent)]
+    Load(#[from] ExperimentError),
+    /// An attack cannot be carried out.
+    #[error(transparent)]
+    Attack(#[from] AttackError),
     /// Somebody wanted an end before there was anything to tell.
     #[error("stopped before it came to a result; what was started is stopped too")]
     Interrupted,
@@ -193,6 +209,8 @@ impl CliError {
             CliError::Reach(_)
             | CliError::Binary(_)
             | CliError::Driver(_)
+            | CliError::Load(_)
+            | CliError::Attack(_)
             | CliError::Interrupted
             | CliError::Ended { .. }
             | CliError::Store(RunStoreError::Unwritable { .. })
@@ -230,6 +248,8 @@ impl Cli {
             Command::Check(args) => args.run(around).await,
             Command::Codec(args) => args.run(around).await,
             Command::Defects(args) => args.run(around).await,
+            Command::Load(args) => args.run(around).await,
+            Command::Attack => attack::run(around).await,
             Command::Replay(args) => args.run(around).await,
             Command::List(args) => args.run(around.out).await,
             Command::Probe(args) => args.run(around).await,

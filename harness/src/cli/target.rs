@@ -38,6 +38,19 @@ impl TargetArgs {
     ) -> Result<Reached, CliError> {
         self.how.reach(around, &self.target, args).await
     }
+
+    /// What to reach, for who reaches it more than once.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be described, or may not be reached.
+    pub fn request(
+        &self,
+        around: &Surroundings<'_>,
+        args: Vec<String>,
+    ) -> Result<ReachRequest, CliError> {
+        self.how.request(around, &self.target, args)
+    }
 }
 
 /// How a target is reached, whichever it is.
@@ -68,10 +81,25 @@ impl ReachArgs {
         target: &str,
         args: Vec<String>,
     ) -> Result<Reached, CliError> {
+        let request = self.request(around, target, args)?;
+        tokio::select! {
+            // Whatever was started by then is dropped with the other branch, which stops it.
+            biased;
+            () = interrupted() => Err(CliError::Interrupted),
+            reached = Reached::reach(request) => Ok(reached?),
+        }
+    }
+
+    fn request(
+        &self,
+        around: &Surroundings<'_>,
+        target: &str,
+        args: Vec<String>,
+    ) -> Result<ReachRequest, CliError> {
         let description = description(target, around)?;
         self.may_be_reached(&description)?;
         let secret = |url: &Option<String>| url.as_ref().map(|url| Secret::new(url.clone()));
-        let request = ReachRequest {
+        Ok(ReachRequest {
             run: u32::try_from(number_of_this_run() & 0xff_ffff).unwrap_or_default(),
             description,
             args,
@@ -80,13 +108,7 @@ impl ReachArgs {
             postgres_url: secret(&self.postgres_url),
             search_path: around.search_path.clone(),
             program: around.program.clone(),
-        };
-        tokio::select! {
-            // Whatever was started by then is dropped with the other branch, which stops it.
-            biased;
-            () = interrupted() => Err(CliError::Interrupted),
-            reached = Reached::reach(request) => Ok(reached?),
-        }
+        })
     }
 
     /// Load goes to this machine only, unless somebody says otherwise by name.

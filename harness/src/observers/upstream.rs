@@ -105,6 +105,28 @@ impl Drop for Upstream {
     }
 }
 
+/// How many rows of the ledger at `base` carry a mark that begins so; nothing where rows have fallen
+/// out of it, or it cannot be read.
+pub async fn rows_marked(base: &str, mark: &str) -> Option<u64> {
+    let http = http::client([base]).timeout(Duration::from_secs(10)).build().ok()?;
+    let (mut after, mut marked) = (0, 0);
+    loop {
+        let url = format!("{base}/_mock/ledger?after={after}&limit={PAGE}");
+        let page: LedgerPage =
+            http.get(url).send().await.ok()?.error_for_status().ok()?.json().await.ok()?;
+        if page.dropped > 0 {
+            return None;
+        }
+        if page.rows.is_empty() {
+            return Some(marked);
+        }
+        let of_ours =
+            |nonce: &Option<String>| nonce.as_deref().is_some_and(|it| it.starts_with(mark));
+        marked += page.rows.iter().filter(|row| of_ours(&row.nonce)).count() as u64;
+        after = page.next;
+    }
+}
+
 /// How the provider's clock relates to the run's.
 #[derive(Clone, Copy, Debug)]
 struct Offset {

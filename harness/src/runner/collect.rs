@@ -57,6 +57,11 @@ pub enum Note {
     Classify(Vec<String>, KeyClass),
     /// So many requests with keys of this class ran to their end.
     Requests(KeyClass, Replica, u64),
+    /// From now on, or no longer, what is observed is counted and given to nobody: under load there
+    /// are no cases, and what waits for one would wait for ever.
+    CountOnly(bool),
+    /// How many log records there were so far is wanted.
+    Lines(oneshot::Sender<LineCounts>),
     /// The counters are wanted, as they stand at this moment.
     Tally(Micros, oneshot::Sender<Snapshot>),
 }
@@ -100,6 +105,29 @@ pub struct WireCounts {
     pub unjoined: BTreeMap<String, u64>,
     /// Bytes of connections that could not be understood.
     pub unseen_bytes: u64,
+}
+
+/// How many log records the replicas of a target have written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LineCounts {
+    /// All of them.
+    pub records: u64,
+    /// Those that tell of a request's end.
+    pub access: u64,
+    /// Those at WARN or above.
+    pub loud: u64,
+}
+
+impl LineCounts {
+    /// What has come since `before`, which was counted earlier in the same run.
+    #[must_use]
+    pub fn since(&self, before: &LineCounts) -> LineCounts {
+        LineCounts {
+            records: self.records - before.records,
+            access: self.access - before.access,
+            loud: self.loud - before.loud,
+        }
+    }
 }
 
 impl WireCounts {
@@ -180,6 +208,8 @@ pub struct Collector {
     unseen: BTreeMap<(u8, StoreKind, u32), (u64, String)>,
     counts: WireCounts,
     tally: Tally,
+    line_counts: LineCounts,
+    count_only: bool,
     workers: Workers,
 }
 
@@ -196,6 +226,8 @@ impl Collector {
             unseen: BTreeMap::new(),
             counts: WireCounts::default(),
             tally: Tally::default(),
+            line_counts: LineCounts::default(),
+            count_only: false,
             workers: Workers::default(),
         }
     }
@@ -288,6 +320,8 @@ impl Collector {
                 }
             }
             Note::Requests(class, replica, count) => self.tally.requests(class, replica, count),
+            Note::CountOnly(count_only) => self.count_only = count_only,
+            Note::Lines(reply) => drop(reply.send(self.line_counts)),
             Note::Tally(at, reply) => drop(reply.send(self.tally.snapshot(at))),
         }
     }
@@ -371,6 +405,9 @@ impl Collector {
         };
         let worker = self.workers.holder(connection);
         self.tally.observe(event.asked, &read.event, &read.names, worker);
+        if self.count_only {
+            return;
+        }
         let drives = self.prefixes.found_in(&read.names);
         let observed = Observed {
             entry: Entry { at: event.asked, event: read.event },
@@ -477,6 +514,12 @@ impl Collector {
         let place = (line.replica, line.stream);
         match self.adapter.line(&line.text) {
             Line::Record { level, access } => {
+                self.line_counts.records += 1;
+                self.line_counts.access += u64::from(access);
+                self.line_counts.loud += u64::from(level >= Level::Warn);
+                if self.count_only {
+                    return;
+                }
                 let pending = PendingLine { at: line.at, level, access, text: line.text };
                 if let Some(before) = self.lines.insert(place, pending) {
                     self.record(line.replica, before);

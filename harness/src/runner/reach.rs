@@ -17,7 +17,7 @@ use tokio::{sync::mpsc, task::JoinHandle};
 
 use super::{
     behind::Behind,
-    collect::{Collector, Note, WireCounts},
+    collect::{Collector, LineCounts, Note, WireCounts},
     drive::Driver,
     join::Prefixes,
     probe::{self, ProbeError},
@@ -229,6 +229,18 @@ impl Reached {
     /// Counts requests that keys of this class sent to a replica and that ran to their end.
     pub async fn count_requests(&self, class: KeyClass, replica: Replica, count: u64) {
         drop(self.driver.notes.send(Note::Requests(class, replica, count)).await);
+    }
+
+    /// From now on, or no longer, counts what is observed and gives it to no case.
+    pub async fn count_only(&self, count_only: bool) {
+        drop(self.driver.notes.send(Note::CountOnly(count_only)).await);
+    }
+
+    /// How many log records there were so far.
+    pub async fn lines(&self) -> LineCounts {
+        let (reply, lines) = tokio::sync::oneshot::channel();
+        drop(self.driver.notes.send(Note::Lines(reply)).await);
+        lines.await.unwrap_or_default()
     }
 
     /// What the stores were asked so far. Two of these subtract to a window.

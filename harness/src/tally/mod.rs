@@ -91,10 +91,13 @@ impl Tally {
                 let counts =
                     self.cells.entry(Place { replica: *replica, worker, class }).or_default();
                 counts.statements += 1;
+                let took = answered.unwrap_or(at).since(at);
+                let query = Query { calls: 1, rows: rows.unwrap_or_default(), took };
                 if !reads.is_empty() {
-                    counts.identity.calls += 1;
-                    counts.identity.rows += rows.unwrap_or_default();
-                    counts.identity.took += answered.unwrap_or(at).since(at);
+                    counts.identity = counts.identity.and(&query);
+                }
+                if reads.contains(&Kind::Key) {
+                    counts.keys = counts.keys.and(&query);
                 }
                 for kind in reads {
                     *counts.reads.entry(*kind).or_default() += 1;

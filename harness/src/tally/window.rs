@@ -35,6 +35,8 @@ pub struct Counts {
     pub statements: u64,
     /// Statements that read identities.
     pub identity: Query,
+    /// Those of them that read keys, whatever else they read.
+    pub keys: Query,
     /// Identities read, by their kind. One statement may read several.
     pub reads: BTreeMap<Kind, u64>,
 }
@@ -62,6 +64,24 @@ pub struct Query {
 }
 
 impl Query {
+    /// Both together.
+    #[must_use]
+    pub fn and(&self, more: &Query) -> Query {
+        Query {
+            calls: self.calls + more.calls,
+            rows: self.rows + more.rows,
+            took: self.took + more.took,
+        }
+    }
+
+    fn less(&self, before: &Query) -> Query {
+        Query {
+            calls: self.calls - before.calls,
+            rows: self.rows - before.rows,
+            took: self.took - before.took,
+        }
+    }
+
     /// Time from question to answer on average; nothing where it never ran.
     pub fn mean(&self) -> Option<Duration> {
         let calls = u32::try_from(self.calls).ok().filter(|calls| *calls > 0)?;
@@ -129,11 +149,8 @@ impl Counts {
                 writes: now.writes - then.writes,
             }),
             statements: self.statements - before.statements,
-            identity: Query {
-                calls: self.identity.calls - before.identity.calls,
-                rows: self.identity.rows - before.identity.rows,
-                took: self.identity.took - before.identity.took,
-            },
+            identity: self.identity.less(&before.identity),
+            keys: self.keys.less(&before.keys),
             reads: gained(&self.reads, &before.reads, |now, then| now - then),
         }
     }
@@ -157,11 +174,12 @@ fn gained<K: Ord + Clone, V: Default + Clone + PartialEq>(
 impl Window {
     /// The statements that read identities: the rows of the seed's table.
     pub fn identity_query(&self) -> Query {
-        self.cells.values().fold(Query::default(), |all, counts| Query {
-            calls: all.calls + counts.identity.calls,
-            rows: all.rows + counts.identity.rows,
-            took: all.took + counts.identity.took,
-        })
+        self.cells.values().fold(Query::default(), |all, counts| all.and(&counts.identity))
+    }
+
+    /// The statements that read keys: one for each time a key was looked for in the database.
+    pub fn key_query(&self) -> Query {
+        self.cells.values().fold(Query::default(), |all, counts| all.and(&counts.keys))
     }
 
     /// Identities read from the database, by their kind.
@@ -178,9 +196,7 @@ impl Window {
         let mut by_worker: BTreeMap<_, Query> = BTreeMap::new();
         for (place, counts) in &self.cells {
             let all = by_worker.entry((place.replica, place.worker)).or_default();
-            all.calls += counts.identity.calls;
-            all.rows += counts.identity.rows;
-            all.took += counts.identity.took;
+            *all = all.and(&counts.identity);
         }
         by_worker
     }

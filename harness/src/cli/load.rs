@@ -1,0 +1,380 @@
+//! `gauntlet load`: puts a target under load in several shapes, and holds what it reads to bounds.
+
+use std::{io::Write, num::NonZeroU8, path::PathBuf};
+
+use reports::{
+    Format,
+    load::Load,
+    schema::{Exit, Verdict},
+};
+use scenarios::{KeyClass, LoadProfile, Threshold, load_profile::SharedCache};
+use tokio::sync::watch;
+
+use super::{
+    CliError, ExitStatus, Surroundings, check::of_thresholds, interrupt::interrupted,
+    target::TargetArgs,
+};
+use crate::{
+    clock::{Clock, Micros, unix_seconds},
+    load::{
+        Experiment, Fate, Measured, Watcher,
+        experiment::{Numbers, topology},
+        told,
+    },
+    report::{Material, report},
+    runner::collect::WireCounts,
+    store::{RunFacts, RunFolder},
+    tally,
+    target::Topology,
+};
+
+/// Arguments of `gauntlet load`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+For each shape of the profile a fresh target is started, keys are issued, and callers use them over and \
+over while the store proxies count what the target asks Postgres. A cache that holds what it is told \
+reads each key once per lifetime: more reads break the upper bound, fewer mean that entries outlive \
+their lifetime and break the lower one. With a shared cache reads must not grow with replicas and \
+workers.
+
+  gauntlet load --profile seed_001 --target reference
+  gauntlet load --profile seed_001 --target litellm.toml --replicas 2 --workers 1 --shared-cache on
+  gauntlet load --profile seed_001 --target reference --threshold 'latency_p95 <= 80ms'
+
+Ctrl-C stops the callers in good order, and what was seen by then is reported.")]
+pub struct LoadArgs {
+    #[command(flatten)]
+    target: TargetArgs,
+
+    /// A built-in load profile (`seed_001`) or the path of one.
+    #[arg(long, value_name = "PROFILE")]
+    profile: String,
+
+    /// Only shapes with so many replicas, as in `1,2`.
+    #[arg(long, value_name = "N", value_delimiter = ',')]
+    replicas: Vec<NonZeroU8>,
+
+    /// Only shapes with so many workers behind each replica.
+    #[arg(long, value_name = "N", value_delimiter = ',')]
+    workers: Vec<NonZeroU8>,
+
+    /// Only with a cache that all processes share, or only without.
+    #[arg(long, value_name = "MODE", default_value = "both")]
+    shared_cache: Modes,
+
+    /// What the keys name, instead of what the profile says: `plain`, `user`, `team`, `member`,
+    /// `both`, `equal-ids`, `organisation`.
+    #[arg(long, value_name = "CLASS")]
+    key_class: Option<KeyClass>,
+
+    /// Take lifetimes and windows as they are, not scaled down.
+    #[arg(long)]
+    unscaled: bool,
+
+    /// A bound on what is measured, as in `error_rate <= 0%`; may be repeated. The worst shape
+    /// counts.
+    #[arg(long, value_name = "BOUND")]
+    threshold: Vec<Threshold>,
+
+    /// Where runs are kept.
+    #[arg(long, default_value = "runs", value_name = "DIR")]
+    out: PathBuf,
+
+    /// Say nothing while it runs.
+    #[arg(long)]
+    quiet: bool,
+
+    /// Write the report as JSON.
+    #[arg(long)]
+    json: bool,
+
+    /// Give every replica these arguments too, as in `--replica-arg=--defect`.
+    #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
+    replica_arg: Vec<String>,
+}
+
+/// With a shared cache, without, or both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Modes {
+    /// With a cache that all processes share.
+    On,
+    /// Without one.
+    Off,
+    /// Both, one after the other.
+    Both,
+}
+
+impl Modes {
+    fn take(self, mode: SharedCache) -> bool {
+        match self {
+            Modes::On => mode == SharedCache::On,
+            Modes::Off => mode == SharedCache::Off,
+            Modes::Both => true,
+        }
+    }
+}
+
+impl LoadArgs {
+    /// Runs the experiment and writes the report.
+    ///
+    /// # Errors
+    ///
+    /// When the target cannot be set up, or the run cannot be kept.
+    pub async fn run(&self, around: &mut Surroundings<'_>) -> Result<ExitStatus, CliError> {
+        let profile = self.profile()?;
+        let shapes = self.shapes(&profile)?;
+        let request = self.target.request(around, self.replica_arg.clone())?;
+        let experiment = Experiment::new(profile, shapes, request, self.unscaled)
+            .map_err(|senseless| CliError::Usage(senseless.to_string()))?;
+        // A run that cannot be kept should not be driven.
+        RunFolder::can_be_made(&self.out)?;
+        let facts = self.facts();
+        let clock = Clock::start();
+        let mut measured = Vec::new();
+        let stop = watch::Sender::new(false);
+        let mut progress =
+            Progress { out: around.err, over_write: around.err_is_terminal, quiet: self.quiet };
+        let ended = {
+            let run = experiment.run(stop.subscribe(), &mut progress, &mut measured);
+            tokio::pin!(run);
+            tokio::select! {
+                ended = &mut run => ended,
+                () = interrupted() => {
+                    // What was started is stopped in good order, and what was seen is told.
+                    stop.send_replace(true);
+                    run.await
+                }
+            }
+        };
+        progress.end();
+        let stopped = *stop.borrow();
+        let status = self.report(around, &experiment, &facts, &measured, stopped, clock.now())?;
+        ended?;
+        status.ok_or(if stopped { CliError::Interrupted } else { nothing_available(&measured) })
+    }
+
+    fn profile(&self) -> Result<LoadProfile, CliError> {
+        let mut profile = match PathBuf::from(&self.profile) {
+            path if path.extension().is_some() => LoadProfile::read(&path)?,
+            _ => LoadProfile::built_in(&self.profile)?,
+        };
+        if let Some(class) = self.key_class {
+            profile.callers.key_class = class;
+        }
+        Ok(profile)
+    }
+
+    /// The shapes of the profile that are left of it.
+    fn shapes(&self, profile: &LoadProfile) -> Result<Vec<Topology>, CliError> {
+        let takes = |chosen: &[NonZeroU8], number| chosen.is_empty() || chosen.contains(&number);
+        let of_profile = &profile.shapes.replicas_and_workers;
+        let chosen: Vec<_> = of_profile
+            .iter()
+            .filter(|(replicas, workers)| {
+                takes(&self.replicas, *replicas) && takes(&self.workers, *workers)
+            })
+            .collect();
+        let modes =
+            profile.shapes.shared_cache.iter().filter(|mode| self.shared_cache.take(**mode));
+        let shapes: Vec<_> =
+            modes.flat_map(|mode| chosen.iter().map(|shape| topology(**shape, *mode))).collect();
+        if shapes.is_empty() {
+            let known: Vec<_> = of_profile
+                .iter()
+                .map(|(replicas, workers)| format!("{replicas} × {workers}"))
+                .collect();
+            return Err(CliError::Usage(format!(
+                "no shape of the profile {} is left; it has these replicas × workers: {}",
+                profile.name,
+                known.join(", ")
+            )));
+        }
+        Ok(shapes)
+    }
+
+    fn facts(&self) -> RunFacts {
+        let started = unix_seconds();
+        let target = PathBuf::from(&self.target.target);
+        let name =
+            target.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
+        RunFacts {
+            id: format!("{started}-{name}-load"),
+            seed: 0,
+            started,
+            target: self.target.target.clone(),
+            cases: 0,
+            tool: env!("CARGO_PKG_VERSION").to_owned(),
+        }
+    }
+
+    /// Writes the report and says what it comes to; nothing where nothing was measured.
+    fn report(
+        &self,
+        around: &mut Surroundings<'_>,
+        experiment: &Experiment,
+        facts: &RunFacts,
+        measured: &[Measured],
+        stopped: bool,
+        took: Micros,
+    ) -> Result<Option<ExitStatus>, CliError> {
+        let profile = &experiment.profile;
+        // What a target is made of is the same in every shape; the largest tells most.
+        let Some((_, numbers)) =
+            numbers(measured).max_by_key(|(shape, _)| (shape.redis, shape.processes()))
+        else {
+            return Ok(None);
+        };
+        let load = told::told(profile, experiment.lifetime, measured);
+        let lost = load.shapes.iter().filter_map(|shape| shape.windows.last());
+        let lost = lost.map(|window| window.lost).sum();
+        let thresholds = tally::told::judged(
+            &self.threshold,
+            &told::measured(profile.callers.key_class, &load, measured),
+            lost,
+        );
+        let mut status = status(&load).graver(of_thresholds(&thresholds));
+        if stopped {
+            // What was not driven is missing evidence, and that is never a pass.
+            status = status.graver(ExitStatus::Inconclusive);
+        }
+        let folder = RunFolder::create(&self.out, facts)?;
+        let named = folder.path().display().to_string();
+        let wire = WireCounts {
+            events: numbers_of(measured, |numbers| numbers.wire_events),
+            ..WireCounts::default()
+        };
+        let report = report(&Material {
+            facts,
+            took: took.since(Micros(0)),
+            manifest: &numbers.manifest,
+            made_of: &numbers.made_of,
+            probed: &numbers.probed,
+            conclusions: &[],
+            cache: None,
+            thresholds,
+            load: Some(load),
+            wire: &wire,
+            lost,
+            exit: Exit { status: status as u8, name: status.name().to_owned() },
+            folder: &named,
+        });
+        folder.keep_report(&report)?;
+        let format = if self.json {
+            Format::Json
+        } else {
+            Format::Terminal(reports::Style { colour: around.out_is_terminal, width: around.width })
+        };
+        reports::render(&report, format, around.out).map_err(std::io::Error::other)?;
+        Ok(Some(status))
+    }
+}
+
+/// What an experiment comes to.
+fn status(load: &Load) -> ExitStatus {
+    match told::verdict(load) {
+        Some(Verdict::Fail) => ExitStatus::Fail,
+        Some(Verdict::Inconclusive | Verdict::Skipped) => ExitStatus::Inconclusive,
+        Some(Verdict::Pass) => ExitStatus::Pass,
+        Some(Verdict::NotApplicable) | None => ExitStatus::NothingRan,
+    }
+}
+
+fn numbers(measured: &[Measured]) -> impl Iterator<Item = (Topology, &Numbers)> {
+    measured.iter().filter_map(|measured| match &measured.fate {
+        Fate::Measured(numbers) => Some((measured.shape, numbers.as_ref())),
+        Fate::NotAvailable(_) | Fate::Stopped => None,
+    })
+}
+
+fn numbers_of(measured: &[Measured], of: impl Fn(&Numbers) -> u64) -> u64 {
+    numbers(measured).map(|(_, numbers)| of(numbers)).sum()
+}
+
+/// Why nothing could be measured.
+fn nothing_available(measured: &[Measured]) -> CliError {
+    let why = measured.iter().find_map(|measured| match &measured.fate {
+        Fate::NotAvailable(why) => Some(why.clone()),
+        Fate::Measured(_) | Fate::Stopped => None,
+    });
+    CliError::Usage(format!(
+        "the target cannot be had in these shapes: {}",
+        why.unwrap_or_else(|| "none was begun".to_owned())
+    ))
+}
+
+/// Tells how far it is: one line that is written over on a terminal, a line per step elsewhere.
+struct Progress<'a> {
+    out: &'a mut dyn Write,
+    over_write: bool,
+    quiet: bool,
+}
+
+impl Progress<'_> {
+    /// Clears the line that is written over.
+    fn end(&mut self) {
+        if self.over_write && !self.quiet {
+            // Progress that cannot be shown is no reason to stop.
+            drop(write!(self.out, "\r\x1b[K").and_then(|()| self.out.flush()));
+        }
+    }
+}
+
+impl Watcher for Progress<'_> {
+    fn step(&mut self, what: &str) {
+        if self.quiet {
+            return;
+        }
+        let said = match self.over_write {
+            true => write!(self.out, "\r\x1b[K{what}"),
+            false => writeln!(self.out, "{what}"),
+        };
+        drop(said.and_then(|()| self.out.flush()));
+    }
+
+    fn goes_on(&mut self, what: &str) {
+        if self.over_write {
+            self.step(what);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        load: LoadArgs,
+    }
+
+    fn chosen(args: &str) -> Result<Vec<String>, String> {
+        let line = format!("load --target reference --profile seed_001 {args}");
+        let line = Line::parse_from(line.split_whitespace()).load;
+        let shapes = line.shapes(&line.profile().unwrap()).map_err(|error| error.to_string())?;
+        Ok(shapes.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn shapes_are_narrowed_by_what_is_asked_for() {
+        assert_eq!(chosen("").unwrap().len(), 12);
+        assert_eq!(
+            chosen("--replicas 2 --workers 1").unwrap(),
+            ["2 replicas × 1 worker, one Redis", "2 replicas × 1 worker, no Redis"]
+        );
+        assert_eq!(
+            chosen("--replicas 1,8 --shared-cache off").unwrap(),
+            ["1 replica × 1 worker, no Redis", "8 replicas × 1 worker, no Redis"]
+        );
+    }
+
+    #[test]
+    fn a_shape_that_the_profile_has_not_is_answered_with_those_it_has() {
+        insta::assert_snapshot!(
+            chosen("--replicas 3").unwrap_err(),
+            @"no shape of the profile seed_001 is left; it has these replicas × workers: 1 × 1, 2 × 1, 2 × 2, 4 × 1, 4 × 2, 8 × 1"
+        );
+    }
+}

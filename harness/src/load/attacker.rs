@@ -1,0 +1,130 @@
+//! The process that attacks: this program once more, with an order for input.
+//!
+//! It has a process group of its own, so a Ctrl-C at the terminal reaches us alone and we stop it in
+//! good order. It leaves when its input ends, so it never outlives us.
+
+use std::{io, path::Path, process::Stdio, time::Duration};
+
+use scenarios::{
+    attack::STOP,
+    order::{Order, Told},
+};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines},
+    process::{Child, ChildStdin, ChildStdout, Command},
+    time::timeout,
+};
+
+/// The subcommand of this program that attacks.
+pub const SUBCOMMAND: &str = "attack";
+
+/// How long it may say nothing. It tells its progress once a second, until it waits for the last
+/// answers.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// Why an attack cannot be followed.
+#[derive(Debug, thiserror::Error)]
+pub enum AttackerError {
+    /// It could not be started, or spoken to.
+    #[error("the process that attacks cannot be {doing}")]
+    System {
+        /// What we were about to do.
+        doing: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// It said something that is not part of the protocol.
+    #[error("the process that attacks said something else than what happens: {0:?}")]
+    Garbled(String),
+    /// It ended before its last word.
+    #[error("the process that attacks ended early: {0}")]
+    Ended(String),
+    /// It has said nothing for too long.
+    #[error("the process that attacks has said nothing for {} s", SILENCE.as_secs())]
+    Silent,
+}
+
+/// A process that attacks. It is killed when this is dropped.
+pub struct Attacker {
+    child: Child,
+    input: ChildStdin,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Attacker {
+    /// Starts it with an order.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be started.
+    pub async fn start(program: &Path, order: &Order) -> Result<Attacker, AttackerError> {
+        let system = |doing| move |source| AttackerError::System { doing, source };
+        let mut child = Command::new(program)
+            .arg(SUBCOMMAND)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(system("started"))?;
+        let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
+            let source = io::Error::other("its pipes are gone");
+            return Err(system("spoken to")(source));
+        };
+        let lines = BufReader::new(output).lines();
+        let mut attacker = Attacker { child, input, lines };
+        let order = serde_json::to_string(order).map_err(io::Error::from);
+        attacker.say(&order.map_err(system("given its order"))?).await?;
+        Ok(attacker)
+    }
+
+    /// What it tells next.
+    ///
+    /// # Errors
+    ///
+    /// When it ends, is silent for too long, or says something else.
+    pub async fn told(&mut self) -> Result<Told, AttackerError> {
+        let line = timeout(SILENCE, self.lines.next_line()).await;
+        let line = line.map_err(|_| AttackerError::Silent)?;
+        match line.map_err(|source| AttackerError::System { doing: "read", source })? {
+            Some(line) => serde_json::from_str(&line).map_err(|_| AttackerError::Garbled(line)),
+            None => {
+                let ended = self.child.wait().await;
+                Err(AttackerError::Ended(
+                    ended.map_or_else(|error| error.to_string(), |status| status.to_string()),
+                ))
+            }
+        }
+    }
+
+    /// Has it stop in good order. It still tells what it came to.
+    ///
+    /// # Errors
+    ///
+    /// When it does not listen.
+    pub async fn stop(&mut self) -> Result<(), AttackerError> {
+        self.say(STOP).await
+    }
+
+    /// Sees it end, once it has told what it came to.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be waited for, or does not end.
+    pub async fn ended(self) -> Result<(), AttackerError> {
+        let Attacker { mut child, input, lines } = self;
+        drop(input);
+        drop(lines);
+        let ended = timeout(SILENCE, child.wait()).await.map_err(|_| AttackerError::Silent)?;
+        ended.map(|_| ()).map_err(|source| AttackerError::System { doing: "awaited", source })
+    }
+
+    async fn say(&mut self, line: &str) -> Result<(), AttackerError> {
+        let said = async {
+            self.input.write_all(format!("{line}\n").as_bytes()).await?;
+            self.input.flush().await
+        };
+        said.await.map_err(|source| AttackerError::System { doing: "spoken to", source })
+    }
+}

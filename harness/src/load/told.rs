@@ -1,0 +1,259 @@
+//! From the numbers of an experiment to its part of the report. Pure.
+
+use std::time::Duration;
+
+use reports::{
+    load::{
+        Callers, Latency, Load, LoadFailure, LoadShape, LoadWindow, Query, Slope, Stands, Whole,
+    },
+    schema::Verdict,
+};
+use scenarios::{
+    KeyClass, LoadProfile,
+    load_profile::Balance,
+    order::Counted,
+    threshold::{self, Labels, Measure},
+};
+
+use super::{
+    bound::{bound, stands},
+    experiment::{Fate, Measured, Numbers, WindowNumbers},
+    slope::slope,
+};
+use crate::{runner::redact::redacted, target::Topology};
+
+/// The most that reads may grow with each process, where all share a cache.
+const STEEPEST: f64 = 0.1;
+
+/// The share of requests that may fail before the reads of the others say nothing.
+const MOST_FAILED: f64 = 0.01;
+
+/// What an experiment with this profile has shown.
+pub fn told(profile: &LoadProfile, lifetime: Duration, measured: &[Measured]) -> Load {
+    let callers = &profile.callers;
+    let shapes: Vec<_> =
+        measured.iter().map(|measured| shape(profile, lifetime, measured)).collect();
+    let slopes = [true, false].into_iter().filter_map(|shared| growth(&shapes, shared)).collect();
+    let unscaled = profile.cache.unscaled_lifetime;
+    Load {
+        profile: profile.name.clone(),
+        title: profile.title.clone(),
+        callers: Callers {
+            count: callers.count.get(),
+            ramp_ms: millis(callers.ramp),
+            pause_ms: (millis(callers.pause.least), millis(callers.pause.most)),
+            balance: match callers.balance {
+                Balance::Pinned => "each to a replica of its own".to_owned(),
+                Balance::EachRequest => "to another replica with each request".to_owned(),
+            },
+            keys: callers.keys.get(),
+            key_class: callers.key_class.to_string(),
+        },
+        lifetime_ms: millis(lifetime),
+        scaled_from_ms: (unscaled != lifetime).then(|| millis(unscaled)),
+        shapes,
+        slopes,
+    }
+}
+
+/// What thresholds can be about: of each shape, the longest window and, for the cache, all of it.
+pub fn measured(class: KeyClass, load: &Load, measured: &[Measured]) -> Vec<threshold::Measured> {
+    let labels = Labels::class(class);
+    let mut all = Vec::new();
+    for (shape, measured) in load.shapes.iter().zip(measured) {
+        let (Fate::Measured(numbers), Some(window)) = (&measured.fate, shape.windows.last()) else {
+            continue;
+        };
+        let requests = window.answered + window.failed;
+        let mut tell = |measure, labels, value| {
+            all.push(threshold::Measured { measure, labels, value, requests });
+        };
+        let latency = |of: fn(&Latency) -> u64| window.latency.as_ref().map(|it| float(of(it)));
+        tell(Measure::LatencyP50, labels, latency(|it| it.p50_us));
+        tell(Measure::LatencyP95, labels, latency(|it| it.p95_us));
+        tell(Measure::LatencyP99, labels, latency(|it| it.p99_us));
+        tell(Measure::LatencyMax, labels, latency(|it| it.max_us));
+        let share = |count: u64| (requests > 0).then(|| float(count) / float(requests));
+        tell(Measure::ErrorRate, labels, share(window.failed));
+        let loud = share(window.loud_lines).map(|share| share * 1_000.0);
+        tell(Measure::LogLinesPer1000, Labels::default(), loud);
+        let lookups = numbers.whole.lookups_by_class();
+        let hit_ratio = lookups.get(&class).and_then(|lookups| lookups.hit_ratio());
+        tell(Measure::HitRatio, labels, hit_ratio);
+    }
+    for slope in load.slopes.iter().filter(|slope| slope.shared_cache) {
+        let (measure, labels) = (Measure::ReadsSlope, Labels::default());
+        all.push(threshold::Measured { measure, labels, value: slope.slope, requests: 0 });
+    }
+    all
+}
+
+/// What an experiment comes to as a whole: nothing where no shape was measured.
+pub fn verdict(load: &Load) -> Option<Verdict> {
+    let all = || {
+        let slopes = load.slopes.iter().map(|slope| slope.verdict);
+        load.shapes.iter().map(|shape| shape.verdict).chain(slopes)
+    };
+    [Verdict::Fail, Verdict::Inconclusive, Verdict::Skipped, Verdict::Pass]
+        .into_iter()
+        .find(|verdict| all().any(|found| found == *verdict))
+}
+
+fn shape(profile: &LoadProfile, lifetime: Duration, measured: &Measured) -> LoadShape {
+    let Topology { replicas, workers, redis } = measured.shape;
+    let mut told = LoadShape {
+        replicas: replicas.get(),
+        workers: workers.get(),
+        shared_cache: redis,
+        verdict: Verdict::Skipped,
+        reason: None,
+        windows: Vec::new(),
+        whole: None,
+    };
+    let numbers = match &measured.fate {
+        Fate::Measured(numbers) => numbers,
+        Fate::NotAvailable(why) => {
+            told.verdict = Verdict::NotApplicable;
+            told.reason = Some(why.clone());
+            return told;
+        }
+        Fate::Stopped => {
+            told.reason = Some("the run was stopped before its turn".to_owned());
+            return told;
+        }
+    };
+    let caches =
+        if redis && numbers.manifest.shared_cache { 1 } else { measured.shape.processes() };
+    told.windows = numbers
+        .windows
+        .iter()
+        .map(|window| one_window(window, profile.callers.keys.get(), lifetime, caches))
+        .collect();
+    told.whole = Some(whole(numbers));
+    let broken = |stands| matches!(stands, Stands::Over | Stands::Under);
+    let doubt = numbers.cut_short.clone().or_else(|| doubt(&told.windows));
+    (told.verdict, told.reason) = if told.windows.iter().any(|window| broken(window.stands)) {
+        (Verdict::Fail, None)
+    } else if let Some(why) = doubt {
+        (Verdict::Inconclusive, Some(why))
+    } else {
+        (Verdict::Pass, None)
+    };
+    told
+}
+
+/// Why the reads of these windows say nothing, if they do not.
+fn doubt(windows: &[LoadWindow]) -> Option<String> {
+    let Some(unknown) = windows.iter().find(|window| window.stands == Stands::Unknown) else {
+        return windows.is_empty().then(|| "no window ended".to_owned());
+    };
+    let requests = unknown.answered + unknown.failed;
+    Some(if unknown.lost > 0 {
+        format!("{} observations were lost on the way, so reads cannot be told", unknown.lost)
+    } else if requests == 0 {
+        "no request came to its end".to_owned()
+    } else {
+        format!(
+            "{} of {requests} requests failed, so keys were not in use as meant",
+            unknown.failed
+        )
+    })
+}
+
+fn one_window(window: &WindowNumbers, keys: u8, lifetime: Duration, caches: u16) -> LoadWindow {
+    let query = window.wire.key_query();
+    let bound = bound(keys.into(), window.asked, lifetime, caches.into());
+    let (answered, failed) = (window.counted.answered(), window.counted.failures());
+    let believed = window.lost == 0 && !is_too_much(failed, answered + failed);
+    LoadWindow {
+        asked_ms: millis(window.asked),
+        took_ms: millis(window.wire.took),
+        identity_query: Query {
+            calls: query.calls,
+            total_us: micros(query.took),
+            rows: query.rows,
+        },
+        bound,
+        stands: if believed { stands(bound, query.calls) } else { Stands::Unknown },
+        answered,
+        failed,
+        latency: latency(&window.counted),
+        loud_lines: window.lines.loud,
+        lost: window.lost,
+        by_replica: window.counted.by_replica.clone(),
+    }
+}
+
+/// Whether so many of so many requests failed that the others do not stand for all.
+fn is_too_much(failed: u64, requests: u64) -> bool {
+    requests == 0 || float(failed) > MOST_FAILED * float(requests)
+}
+
+fn latency(counted: &Counted) -> Option<Latency> {
+    let at = |share| counted.latencies.quantile(share).map(micros);
+    Some(Latency {
+        p50_us: at(0.5)?,
+        p95_us: at(0.95)?,
+        p99_us: at(0.99)?,
+        max_us: counted.latencies.max().map(micros)?,
+    })
+}
+
+fn whole(numbers: &Numbers) -> Whole {
+    let outcome = &numbers.outcome;
+    Whole {
+        sent: outcome.sent,
+        answered: outcome.whole.answered(),
+        failed: outcome
+            .whole
+            .failed
+            .iter()
+            .map(|(how, failed)| LoadFailure {
+                how: how.clone(),
+                count: failed.count,
+                said: redacted(&failed.said),
+            })
+            .collect(),
+        provider_rows: numbers.provider_rows,
+        access_lines: numbers.lines.access,
+        wire_events: numbers.wire_events,
+    }
+}
+
+/// How reads of the longest window grow, over all shapes that were measured with a shared cache or
+/// without; nothing where there are none.
+fn growth(shapes: &[LoadShape], shared_cache: bool) -> Option<Slope> {
+    let points: Vec<_> = shapes
+        .iter()
+        .filter(|shape| shape.shared_cache == shared_cache)
+        .filter_map(|shape| {
+            let longest = shape.windows.last().filter(|last| last.stands != Stands::Unknown)?;
+            let processes = u16::from(shape.replicas) * u16::from(shape.workers);
+            Some((processes, longest.identity_query.calls))
+        })
+        .collect();
+    if points.is_empty() {
+        return None;
+    }
+    let slope = slope(&points);
+    let verdict = match slope {
+        _ if !shared_cache => Verdict::NotApplicable,
+        Some(slope) if slope > STEEPEST => Verdict::Fail,
+        Some(_) => Verdict::Pass,
+        None => Verdict::NotApplicable,
+    };
+    Some(Slope { shared_cache, points, slope, at_most: shared_cache.then_some(STEEPEST), verdict })
+}
+
+/// A count as a number to reckon with. Those of one run fit.
+fn float(count: u64) -> f64 {
+    f64::from(u32::try_from(count).unwrap_or(u32::MAX))
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
