@@ -35,8 +35,9 @@ const MOST_SAMPLES: usize = 40;
 /// What is said to the collector.
 #[derive(Debug)]
 pub enum Note {
-    /// A drive begins; this is its empty history.
-    Open(Drive, Box<History>),
+    /// A drive begins; this is its empty history. What names its ids before the answer belongs to
+    /// nobody, for wire events are taken in before notes.
+    Open(Drive, Box<History>, oneshot::Sender<()>),
     /// Something that a caller or the runner saw.
     Saw(Drive, Entry),
     /// Whatever names this token belongs to the drive.
@@ -54,7 +55,7 @@ pub enum Note {
     /// The processes of a replica are those of the group that this process leads.
     Group(Replica, u32),
     /// Whatever names one of these texts is counted for keys of this class.
-    Classify(Vec<String>, KeyClass),
+    Classify(Vec<String>, KeyClass, oneshot::Sender<()>),
     /// So many requests with keys of this class ran to their end.
     Requests(KeyClass, Replica, u64),
     /// From now on, or no longer, what is observed is counted and given to nobody: under load there
@@ -261,7 +262,7 @@ impl Collector {
 
     fn note(&mut self, note: Note) {
         match note {
-            Note::Open(drive, history) => {
+            Note::Open(drive, history, reply) => {
                 let open = OpenDrive {
                     history: *history,
                     prompts: BTreeSet::new(),
@@ -274,6 +275,7 @@ impl Collector {
                     let event = Event::Gap { observer, why };
                     self.give(drive, Entry { at: Micros(0), event }, false);
                 }
+                drop(reply.send(()));
             }
             Note::Saw(drive, entry) => self.give(drive, entry, false),
             Note::Claim(drive, token) => {
@@ -314,10 +316,11 @@ impl Collector {
                 drop(reply.send(counts));
             }
             Note::Group(replica, leader) => self.workers.are_led_by(replica, leader),
-            Note::Classify(texts, class) => {
+            Note::Classify(texts, class, reply) => {
                 for text in texts {
                     self.tally.classify(text, class);
                 }
+                drop(reply.send(()));
             }
             Note::Requests(class, replica, count) => self.tally.requests(class, replica, count),
             Note::CountOnly(count_only) => self.count_only = count_only,
@@ -607,7 +610,8 @@ mod tests {
         let prefixes = Prefixes::of_run(1);
         let mut collector = Collector::new(&Reference, prefixes.clone());
         for drive in [Drive(0), Drive(1)] {
-            collector.note(Note::Open(drive, Box::new(Hand::new().done())));
+            let (reply, _) = oneshot::channel();
+            collector.note(Note::Open(drive, Box::new(Hand::new().done()), reply));
         }
         (collector, prefixes)
     }

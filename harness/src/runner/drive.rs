@@ -102,7 +102,7 @@ impl Driver {
         let drive = Drive(self.next.fetch_add(1, Ordering::Relaxed));
         let prefix = self.prefixes.of(drive);
         let empty = History::new(arm.name, &prefix, self.manifest.clone(), arm.plan.clone());
-        self.note(Note::Open(drive, Box::new(empty.clone()))).await;
+        self.open(drive, &empty).await;
         let names = Names {
             prefix,
             plan: arm.plan.clone(),
@@ -131,6 +131,14 @@ impl Driver {
     async fn note(&self, note: Note) {
         // The collector outlives every drive; it is gone only when the run is being torn down.
         drop(self.notes.send(note).await);
+    }
+
+    /// Waits until the collector knows the drive: what it sees before that belongs to nobody.
+    async fn open(&self, drive: Drive, empty: &History) {
+        let (reply, opened) = oneshot::channel();
+        self.note(Note::Open(drive, Box::new(empty.clone()), reply)).await;
+        // Without a collector there is nobody to wait for.
+        drop(opened.await);
     }
 
     async fn close(&self, drive: Drive) -> Option<History> {

@@ -220,10 +220,12 @@ impl Reached {
     }
 
     /// Counts whatever names one of these texts (ids, hashes of keys as they are stored) for keys of
-    /// this class.
+    /// this class, from the moment when this returns.
     pub async fn classify(&self, texts: impl IntoIterator<Item = String>, class: KeyClass) {
         let texts = texts.into_iter().collect();
-        drop(self.driver.notes.send(Note::Classify(texts, class)).await);
+        let (reply, known) = tokio::sync::oneshot::channel();
+        drop(self.driver.notes.send(Note::Classify(texts, class, reply)).await);
+        drop(known.await);
     }
 
     /// Counts requests that keys of this class sent to a replica and that ran to their end.
