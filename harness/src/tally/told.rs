@@ -111,7 +111,7 @@ fn numbers(cost: &Cost) -> CacheNumbers {
 fn reason(why: LeftOut) -> &'static str {
     match why {
         LeftOut::NotSeen => "whose stores were not seen on the wire",
-        LeftOut::Workers => "of replicas with several workers, of which nobody knows who served",
+        LeftOut::Workers => "of replicas with several workers that share no cache",
         LeftOut::Disturbed => "while a store was struck or changed",
         LeftOut::Overlapped => "while another call of the case was under way on the replica",
         LeftOut::MaybeCold => "that may have met cold, ended or changed entries",
