@@ -7,6 +7,7 @@ use reports::schema::{
     Store, StoreKind, Story, Target, Totals, VERSION, Verdict as Told, Violation as ToldViolation,
     Way, Wire,
 };
+use reports::{cache::Cache, load::Load, threshold::Threshold};
 
 use crate::{
     capability::Probed,
@@ -59,6 +60,12 @@ pub struct Material<'a> {
     pub probed: &'a [Probed],
     /// What was concluded.
     pub conclusions: &'a [Conclusion],
+    /// What the identity cache did.
+    pub cache: Option<Cache>,
+    /// What became of the thresholds.
+    pub thresholds: Vec<Threshold>,
+    /// What load has shown, in a run of load.
+    pub load: Option<Load>,
     /// What became of the wire events.
     pub wire: &'a WireCounts,
     /// Observations that were lost on the way.
@@ -97,6 +104,9 @@ pub fn report(material: &Material<'_>) -> RunReport {
             unseen_bytes: material.wire.unseen_bytes,
         },
         kill_matrix: Vec::new(),
+        cache: material.cache.clone(),
+        thresholds: material.thresholds.clone(),
+        load: material.load.clone(),
         exit: material.exit.clone(),
     }
 }

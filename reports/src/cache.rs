@@ -161,6 +161,11 @@ pub(crate) fn render(cache: &Cache, style: Style, out: &mut dyn Write) -> io::Re
         "Requests whose identities must be cached: used before on that replica (memory) or on \
          another (Redis), within a lifetime, and not changed since.",
     );
+    if cache.classes.iter().any(|class| class.all.requests > 0 && class.all.requests_in_memory == 0)
+    {
+        rests
+            .push_str(" Where a replica has several workers, nobody knows whose memory was asked.");
+    }
     if !cache.left_out.is_empty() {
         let told: Vec<_> = cache
             .left_out

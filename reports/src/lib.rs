@@ -9,6 +9,9 @@
 use std::io::{self, Write};
 
 pub mod schema;
+pub mod cache;
+pub mod threshold;
+pub mod load;
 pub mod json;
 pub mod terminal;
 mod layout;

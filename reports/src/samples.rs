@@ -2,9 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use crate::schema::{
-    Bounds, Capability, CapabilityState, CheckReport, EvidenceLine, Exit, Kill, Lane, Level,
-    RunReport, Store, StoreKind, Story, Target, Totals, VERSION, Verdict, Violation, Way, Wire,
+use crate::{
+    cache::{Cache, CacheClass, CacheNumbers, CacheReplica, CacheWorker},
+    schema::{
+        Bounds, Capability, CapabilityState, CheckReport, EvidenceLine, Exit, Kill, Lane, Level,
+        RunReport, Store, StoreKind, Story, Target, Totals, VERSION, Verdict, Violation, Way, Wire,
+    },
+    threshold::Threshold,
 };
 
 /// One check, which passed.
@@ -127,6 +131,9 @@ fn report(checks: Vec<CheckReport>, (status, name): (u8, &str)) -> RunReport {
             unseen_bytes: 0,
         },
         kill_matrix: Vec::new(),
+        cache: None,
+        thresholds: Vec::new(),
+        load: None,
         exit: Exit { status, name: name.to_owned() },
     }
 }
@@ -208,4 +215,83 @@ fn capability(name: &str, state: CapabilityState, note: &str) -> Capability {
 
 fn evidence(index: u64, at_us: u64, lane: Lane, text: &str) -> EvidenceLine {
     EvidenceLine { index, at_us, lane, text: text.to_owned() }
+}
+
+/// A class that is not cached, one that is, and one of which nothing is known.
+pub(crate) fn cache() -> Cache {
+    let cached = CacheNumbers {
+        requests: 1_204,
+        requests_in_memory: 1_190,
+        hit_ratio: Some(1.0),
+        memory_hit_ratio: Some(1.0),
+        redis_hit_ratio: Some(1.0),
+        identity_reads: 0,
+        sql_per_request: Some(0.0),
+        sql_writes_per_request: Some(0.05),
+        redis_per_request: Some(2.0),
+    };
+    let local = CacheNumbers {
+        requests: 60,
+        requests_in_memory: 58,
+        hit_ratio: Some(0.75),
+        memory_hit_ratio: Some(0.75),
+        redis_hit_ratio: None,
+        identity_reads: 30,
+        sql_per_request: Some(0.5),
+        ..cached
+    };
+    let replica = |replica, numbers| CacheReplica { replica, numbers };
+    let half = CacheNumbers { requests: 30, hit_ratio: Some(0.5), ..local };
+    let whole = CacheNumbers { requests: 30, identity_reads: 0, ..cached };
+    let class = |class: &str, answered, all| CacheClass {
+        class: class.to_owned(),
+        answered,
+        all,
+        replicas: Vec::new(),
+    };
+    let worker = |worker, identity_reads| CacheWorker {
+        replica: 1,
+        worker,
+        commands: 2_408,
+        redis_hits: 28,
+        redis_misses: 4,
+        statements: 61,
+        identity_reads,
+        identity_read_us: 13_000,
+    };
+    Cache {
+        classes: vec![
+            CacheClass {
+                replicas: vec![replica(0, whole), replica(1, half)],
+                ..class("team", 64, local)
+            },
+            class("plain", 1_280, cached),
+            class("organisation", 1, CacheNumbers::default()),
+        ],
+        left_out: BTreeMap::from([("may have met cold entries".to_owned(), 81)]),
+        workers: vec![worker(Some(0), 30), worker(None, 1)],
+    }
+}
+
+/// A threshold that is kept, one that is broken, and two that nobody can decide.
+pub(crate) fn thresholds() -> Vec<Threshold> {
+    let threshold = |text: &str, verdict, value: Option<(f64, &str)>, worst: &str| Threshold {
+        threshold: text.to_owned(),
+        verdict,
+        value: value.map(|(value, _)| value),
+        shown: value.map(|(_, shown)| shown.to_owned()),
+        worst: worst.to_owned(),
+        requests: 30,
+        missing: None,
+    };
+    let worst = "{class=team,replica=1}";
+    vec![
+        threshold("hit_ratio >= 0.99", Verdict::Fail, Some((0.5, "0.5000")), worst),
+        threshold("sql_per_warm_request <= 1", Verdict::Pass, Some((0.5, "0.50")), worst),
+        Threshold {
+            missing: Some("{class=organisation}".to_owned()),
+            ..threshold("hit_ratio{class=organisation} > 0", Verdict::Inconclusive, None, "")
+        },
+        threshold("reads_slope < 0.1", Verdict::Inconclusive, None, ""),
+    ]
 }

@@ -8,6 +8,8 @@ use std::{collections::BTreeMap, fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
+use crate::{cache::Cache, load::Load, threshold::Threshold};
+
 /// The version of the document that this crate writes.
 pub const VERSION: u32 = 1;
 
@@ -40,6 +42,15 @@ pub struct RunReport {
     /// Which planted defects their checks caught; empty unless defects were planted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub kill_matrix: Vec<Kill>,
+    /// What the identity cache did, by class of key; absent where nothing of it was looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<Cache>,
+    /// What became of the bounds that were asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub thresholds: Vec<Threshold>,
+    /// What load has shown; absent unless the run was one of load.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load: Option<Load>,
     /// How many checks came to each verdict.
     #[serde(default)]
     pub totals: Totals,
@@ -401,15 +412,20 @@ impl Totals {
         let mut totals = Totals::default();
         for check in checks {
             totals.cases += check.cases;
-            match check.verdict {
-                Verdict::Pass => totals.pass += 1,
-                Verdict::Fail => totals.fail += 1,
-                Verdict::Inconclusive => totals.inconclusive += 1,
-                Verdict::NotApplicable => totals.not_applicable += 1,
-                Verdict::Skipped => totals.skipped += 1,
-            }
+            totals.count(check.verdict);
         }
         totals
+    }
+
+    /// Counts one verdict.
+    pub(crate) fn count(&mut self, verdict: Verdict) {
+        match verdict {
+            Verdict::Pass => self.pass += 1,
+            Verdict::Fail => self.fail += 1,
+            Verdict::Inconclusive => self.inconclusive += 1,
+            Verdict::NotApplicable => self.not_applicable += 1,
+            Verdict::Skipped => self.skipped += 1,
+        }
     }
 }
 

@@ -8,11 +8,14 @@ use std::io::{self, Write};
 use anstyle::{AnsiColor, Style as Ink};
 
 use crate::{
+    cache,
     layout::{counted, cut, grouped, moment, span, wrap},
+    load,
     schema::{
         CapabilityState, CheckReport, EvidenceLine, Kill, RunReport, Story, Target, Verdict,
         Violation, Wire,
     },
+    threshold,
 };
 
 /// Violations shown per failure. The stored report has them all.
@@ -43,15 +46,15 @@ impl Style {
         if self.colour { ink } else { Ink::new() }
     }
 
-    fn bold(self) -> Ink {
+    pub(crate) fn bold(self) -> Ink {
         self.ink(Ink::new().bold())
     }
 
-    fn faint(self) -> Ink {
+    pub(crate) fn faint(self) -> Ink {
         self.ink(Ink::new().dimmed())
     }
 
-    fn verdict(self, verdict: Verdict) -> Ink {
+    pub(crate) fn verdict(self, verdict: Verdict) -> Ink {
         self.ink(match verdict {
             Verdict::Pass => AnsiColor::Green.on_default(),
             Verdict::Fail => AnsiColor::Red.on_default().bold(),
@@ -83,6 +86,16 @@ pub fn render(report: &RunReport, style: Style, out: &mut dyn Write) -> io::Resu
     failures(&report.checks, style, out)?;
     reasons(&report.checks, Verdict::Inconclusive, style, out)?;
     reasons(&report.checks, Verdict::NotApplicable, style, out)?;
+    if let Some(load) = &report.load {
+        heading(&format!("{}: {}", load.profile, load.title), style, out)?;
+        load::render(load, style, out)?;
+    }
+    if let Some(told) = report.cache.as_ref().filter(|told| !told.classes.is_empty()) {
+        cache::render(told, style, out)?;
+    }
+    if !report.thresholds.is_empty() {
+        threshold::render(&report.thresholds, style, out)?;
+    }
     if !report.kill_matrix.is_empty() {
         heading("planted defects", style, out)?;
         kill_matrix(&report.kill_matrix, style, out)?;
@@ -176,7 +189,7 @@ fn verdicts(checks: &[CheckReport], style: Style, out: &mut dyn Write) -> io::Re
 }
 
 /// A failure must stand out where there is no colour.
-fn word(verdict: Verdict) -> String {
+pub(crate) fn word(verdict: Verdict) -> String {
     match verdict {
         Verdict::Fail => "FAIL".to_owned(),
         Verdict::Pass | Verdict::Inconclusive | Verdict::NotApplicable | Verdict::Skipped => {
@@ -320,7 +333,8 @@ fn surroundings(report: &RunReport, style: Style, out: &mut dyn Write) -> io::Re
         }
     }
     fact("probes", &sight.join("; "), style, out)?;
-    fact("wire", &wire(&report.wire), style, out)
+    // Under load, events are counted and joined to nothing.
+    if report.load.is_some() { Ok(()) } else { fact("wire", &wire(&report.wire), style, out) }
 }
 
 fn target(target: &Target) -> String {
@@ -362,8 +376,11 @@ fn fact(name: &str, text: &str, style: Style, out: &mut dyn Write) -> io::Result
 
 /// The last line: what the process tells its caller, and why.
 fn summary(report: &RunReport, style: Style, out: &mut dyn Write) -> io::Result<()> {
-    let totals = report.totals;
-    let counts: Vec<_> = [
+    let totals = match &report.load {
+        Some(load) => load.totals(),
+        None => report.totals,
+    };
+    let mut counts: Vec<_> = [
         (totals.pass, "passed"),
         (totals.fail, "failed"),
         (totals.inconclusive, "inconclusive"),
@@ -374,31 +391,39 @@ fn summary(report: &RunReport, style: Style, out: &mut dyn Write) -> io::Result<
     .filter(|(count, _)| *count > 0)
     .map(|(count, word)| format!("{count} {word}"))
     .collect();
+    for (verdict, word) in [(Verdict::Fail, "broken"), (Verdict::Inconclusive, "undecided")] {
+        let those = report.thresholds.iter().filter(|threshold| threshold.verdict == verdict);
+        let Some(count @ 1..) = u64::try_from(those.count()).ok() else { continue };
+        counts.push(format!("{} {word}", counted(count, "threshold", "thresholds")));
+    }
     let counts = if counts.is_empty() { "no checks".to_owned() } else { counts.join(", ") };
     let ink = style.verdict(match report.exit.status {
         0 => Verdict::Pass,
         3 | 4 => Verdict::Inconclusive,
         _ => Verdict::Fail,
     });
+    let driven = match &report.load {
+        Some(load) => counted(load.shapes.len() as u64, "shape", "shapes"),
+        None => counted(u64::from(totals.cases), "case", "cases"),
+    };
     writeln!(
         out,
-        "{ink}{}{ink:#} (exit {}): {counts}; {} in {}",
+        "{ink}{}{ink:#} (exit {}): {counts}; {driven} in {}",
         report.exit.name,
         report.exit.status,
-        counted(u64::from(totals.cases), "case", "cases"),
         span(report.duration_ms)
     )
 }
 
 /// A rule across the page, with what follows written into it.
-fn heading(text: &str, style: Style, out: &mut dyn Write) -> io::Result<()> {
+pub(crate) fn heading(text: &str, style: Style, out: &mut dyn Write) -> io::Result<()> {
     let bold = style.bold();
     let rest = style.columns().saturating_sub("── ".chars().count() + text.chars().count() + 1);
     writeln!(out, "\n── {bold}{text}{bold:#} {}\n", "─".repeat(rest))
 }
 
 /// `text`, wrapped behind `lead`; further lines stand behind `indent`.
-fn paragraph(
+pub(crate) fn paragraph(
     lead: &str,
     indent: &str,
     text: &str,
@@ -415,7 +440,7 @@ fn paragraph(
 }
 
 /// The width of a column with this head and these cells.
-fn column<T: AsRef<str>>(head: &str, cells: impl Iterator<Item = T>) -> usize {
+pub(crate) fn column<T: AsRef<str>>(head: &str, cells: impl Iterator<Item = T>) -> usize {
     cells.map(|cell| cell.as_ref().chars().count()).max().unwrap_or(0).max(head.chars().count())
 }
 
@@ -424,7 +449,7 @@ mod tests {
     use insta::assert_snapshot;
 
     use super::*;
-    use crate::samples;
+    use crate::{samples, schema::Exit};
 
     #[test]
     fn a_pass_is_short() {
@@ -626,6 +651,15 @@ mod tests {
         let violation = report.checks[0].violations[0].clone();
         report.checks[0].violations = vec![violation; MOST_VIOLATIONS + 2];
         assert!(shown(&report, Style::PLAIN).contains("and 2 more violations"));
+    }
+
+    #[test]
+    fn a_broken_threshold_is_counted_in_the_last_line() {
+        let mut report = samples::passing();
+        report.thresholds = samples::thresholds();
+        report.exit = Exit { status: 1, name: "fail".to_owned() };
+        let shown = shown(&report, Style::PLAIN);
+        assert_snapshot!(shown.lines().next_back().unwrap(), @"fail (exit 1): 1 passed, 1 threshold broken, 2 thresholds undecided; 64 cases in 23.4 s");
     }
 
     fn shown(report: &RunReport, style: Style) -> String {

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use reports::{Format, schema::Exit};
-use scenarios::Profile;
+use scenarios::{Profile, Threshold};
 
 use super::{
     CliError, ExitStatus, Surroundings,
@@ -22,6 +22,7 @@ use crate::{
         stacks::Stacks,
     },
     store::{RunFacts, RunFolder},
+    tally::told,
     verdict::Verdict,
 };
 
@@ -65,6 +66,11 @@ pub struct CheckArgs {
     /// How long one failing plan may be shrunk, instead of the profile's, as in `5m`.
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     shrink_budget: Option<Duration>,
+
+    /// A bound on what is measured beside the checks, as in `hit_ratio{class=team} >= 0.99`; may be
+    /// repeated, and adds to the profile's.
+    #[arg(long, value_name = "BOUND")]
+    threshold: Vec<Threshold>,
 
     /// Where runs are kept.
     #[arg(long, default_value = "runs", value_name = "DIR")]
@@ -145,6 +151,7 @@ impl CheckArgs {
             profile.checks.only.clone_from(&self.only);
         }
         profile.checks.skip.extend(self.skip.iter().cloned());
+        profile.thresholds.extend(self.threshold.iter().cloned());
         let known: Vec<_> = checks::ALL.iter().map(|check| check.id).collect();
         if let Some((stranger, nearest)) =
             profile.checks.strangers(known.iter().copied()).into_iter().next()
@@ -192,6 +199,7 @@ impl CheckArgs {
         };
         let began = reached.driver.clock.now();
         let (wire_before, lost_before) = (reached.wire_counts().await, reached.lost());
+        let tally_before = reached.tally().await;
         let mut conclusions = Vec::new();
         if !self.quiet {
             writeln!(around.err, "seed {seed}; kept in {}", folder.path().display())?;
@@ -210,6 +218,7 @@ impl CheckArgs {
         if let Some(error) = progress.failed.take() {
             return Err(error.into());
         }
+        let warm = std::mem::take(&mut progress.warm);
         // A failure that was being shrunk is a failure all the same.
         let failing = progress.failing(reached.driver.clock.now()).map(Box::new);
         let ended = reached.ended();
@@ -225,6 +234,8 @@ impl CheckArgs {
             }
         }
         let mut status = status(&conclusions);
+        let thresholds = told::judged(&profile.thresholds, &told::measured(&warm), lost);
+        status = status.graver(of_thresholds(&thresholds));
         if stopped || conclusions.iter().any(cut_short) {
             // What was not driven is missing evidence, and that is never a pass.
             status = status.graver(ExitStatus::Inconclusive);
@@ -240,6 +251,9 @@ impl CheckArgs {
             made_of: &reached.made_of,
             probed: &reached.probed,
             conclusions: &conclusions,
+            cache: Some(told::cache(&warm, &reached.tally().await.since(&tally_before))),
+            thresholds,
+            load: None,
             wire: &reached.wire_counts().await.since(&wire_before),
             lost,
             exit: Exit { status: status as u8, name: status.name().to_owned() },
@@ -370,6 +384,19 @@ fn doubt_what_was_not_seen(conclusions: &mut [Conclusion], lost: u64) {
             );
             result.verdict = Verdict::Inconclusive(why);
         }
+    }
+}
+
+/// What thresholds come to.
+pub(super) fn of_thresholds(thresholds: &[reports::threshold::Threshold]) -> ExitStatus {
+    use reports::schema::Verdict as Told;
+    let said = |told| thresholds.iter().any(|threshold| threshold.verdict == told);
+    if said(Told::Fail) {
+        ExitStatus::Fail
+    } else if said(Told::Inconclusive) {
+        ExitStatus::Inconclusive
+    } else {
+        ExitStatus::Pass
     }
 }
 

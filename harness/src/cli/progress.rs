@@ -8,6 +8,7 @@ use crate::{
     clock::Micros,
     runner::run::{CaseResult, CheckResult, Watcher},
     store::{RunFolder, RunStoreError, StoredCase},
+    tally::warm::Warm,
 };
 
 /// Tells progress, and keeps each case as it is judged.
@@ -21,6 +22,8 @@ pub struct Progress<'a> {
     /// The first case of the check under way that failed.
     telling: Option<(&'static Check, CaseResult)>,
     began: Micros,
+    /// What warm requests cost in all cases so far.
+    pub warm: Warm,
     /// Why a case could not be kept.
     pub failed: Option<RunStoreError>,
 }
@@ -42,6 +45,7 @@ impl<'a> Progress<'a> {
             judged: 0,
             telling: None,
             began: Micros(0),
+            warm: Warm::default(),
             failed: None,
         }
     }
@@ -100,6 +104,9 @@ impl<'a> Progress<'a> {
 impl Watcher for Progress<'_> {
     fn case(&mut self, check: &Check, result: &CaseResult) -> ControlFlow<()> {
         self.judged += 1;
+        for history in &result.histories {
+            self.warm.add(history);
+        }
         if self.over_write {
             self.say(&format!("{}: {} of {} cases", check.id, self.judged, self.cases));
         }
