@@ -275,7 +275,7 @@ impl Collector {
                     let event = Event::Gap { observer, why };
                     self.give(drive, Entry { at: Micros(0), event }, false);
                 }
-                drop(reply.send(()));
+                let _gone = reply.send(());
             }
             Note::Saw(drive, entry) => self.give(drive, entry, false),
             Note::Claim(drive, token) => {
@@ -320,11 +320,13 @@ impl Collector {
                 for text in texts {
                     self.tally.classify(text, class);
                 }
-                drop(reply.send(()));
+                let _gone = reply.send(());
             }
             Note::Requests(class, replica, count) => self.tally.requests(class, replica, count),
             Note::CountOnly(count_only) => self.count_only = count_only,
-            Note::Lines(reply) => drop(reply.send(self.line_counts)),
+            Note::Lines(reply) => {
+                let _gone = reply.send(self.line_counts);
+            }
             Note::Tally(at, reply) => drop(reply.send(self.tally.snapshot(at))),
         }
     }
