@@ -39,6 +39,9 @@ pub struct Field {
     pub narrows_rights: bool,
     /// What earlier versions called it.
     pub previously: Vec<String>,
+    /// Fields of the previous version in whose place it stands, and which said it in other words: a
+    /// flag, where this is a moment.
+    pub instead_of: Vec<String>,
 }
 
 /// What a reader does with a field that it does not know.
@@ -158,6 +161,7 @@ impl Field {
             null_is_absent: false,
             narrows_rights: false,
             previously: Vec::new(),
+            instead_of: Vec::new(),
         }
     }
 
@@ -175,6 +179,20 @@ impl Field {
     #[must_use]
     pub fn narrowing(self) -> Field {
         Field { narrows_rights: true, ..self }
+    }
+
+    /// The same field, which says what another one said in the previous version.
+    #[must_use]
+    pub fn instead_of(mut self, earlier: &str) -> Field {
+        self.instead_of.push(earlier.to_owned());
+        self
+    }
+
+    /// Whether a value of it takes rights away.
+    pub fn is_in_force(&self, value: Option<&Value>) -> bool {
+        let value = value.unwrap_or(&Value::Null);
+        let nothing = matches!(value, Value::Null | Value::Bool(false));
+        self.narrows_rights && !nothing && Some(value) != self.default.as_ref()
     }
 }
 

@@ -119,7 +119,7 @@ impl<C: Codec> Way<'_, '_, C> {
                 wrong(None, "of another version panics", how(&format!("panics: {panic}")))
             }
             Ok(Decoded::Object(read)) => {
-                if let Some(lost) = self.lost(&held) {
+                if let Some(lost) = self.lost(&held, &read) {
                     let what = format!("gives an object without {lost}, which narrows rights");
                     return Ok(wrong(Some(lost), "that narrows rights is lost", how(&what)));
                 }
@@ -137,14 +137,17 @@ impl<C: Codec> Way<'_, '_, C> {
         })
     }
 
-    /// A restriction that is in force and that the reader has never heard of.
-    fn lost(&self, held: &Object) -> Option<String> {
+    /// A restriction that is in force and that the reader has never heard of, or has put into other
+    /// words that are not in force.
+    fn lost(&self, held: &Object, read: &Object) -> Option<String> {
         let names = self.read_kind.names();
         let unheard = self.kind.fields.iter().find(|field| {
-            let value = held.get(&field.name).unwrap_or(&Value::Null);
-            let nothing = matches!(value, Value::Null | Value::Bool(false));
-            let in_force = !nothing && Some(value) != field.default.as_ref();
-            field.narrows_rights && in_force && !names.contains(field.name.as_str())
+            let mut heirs = self.read_kind.fields.iter();
+            let is_inherited = heirs.any(|heir| {
+                heir.instead_of.contains(&field.name) && heir.is_in_force(read.get(&heir.name))
+            });
+            let is_known = is_inherited || names.contains(field.name.as_str());
+            field.is_in_force(held.get(&field.name)) && !is_known
         });
         unheard.map(|field| field.name.clone())
     }
@@ -270,6 +273,59 @@ mod tests {
         next-version: team: the previous version's decode(this version's encode({blocked: true, id: "a"})) gives an object without blocked, which narrows rights
           written: {"id":"a","tpm":null,"blocked":true}
         "#);
+    }
+
+    #[derive(serde::Serialize, serde::Deserialize)]
+    struct Dated {
+        id: String,
+        tpm: Option<i64>,
+        blocked_at: Option<i64>,
+    }
+
+    /// Says since when, where the older version says whether; `date` reads what that one wrote.
+    fn dated(date: fn(bool) -> Option<i64>) -> Typed {
+        let fields = [
+            Field::required("id", Shape::Text),
+            Field::optional("tpm", Shape::INT64),
+            Field::optional("blocked_at", Shape::INT64).narrowing().instead_of("blocked"),
+        ];
+        Typed::new().with(
+            Kind { unknown: UnknownFields::Ignored, ..Kind::new("team", fields) },
+            |it: &Dated| serde_json::to_vec(it).map_err(|error| error.to_string()),
+            move |entry| {
+                let read: Dated = serde_json::from_slice(entry).map_err(|it| it.to_string())?;
+                let json: serde_json::Value =
+                    serde_json::from_slice(entry).map_err(|it| it.to_string())?;
+                let flag = json["blocked"].as_bool().and_then(date);
+                Ok(Dated { blocked_at: read.blocked_at.or(flag), ..read })
+            },
+        )
+    }
+
+    fn flagged() -> Typed {
+        let strict = newer().kinds().remove(0);
+        Typed::new().with(
+            Kind { unknown: UnknownFields::Refused, ..strict },
+            |it: &Newer| serde_json::to_vec(it).map_err(|error| error.to_string()),
+            |entry| {
+                let json: serde_json::Value =
+                    serde_json::from_slice(entry).map_err(|error| error.to_string())?;
+                match json.get("blocked_at") {
+                    Some(_) => Err("what is blocked_at?".to_owned()),
+                    None => serde_json::from_value(json).map_err(|error| error.to_string()),
+                }
+            },
+        )
+    }
+
+    #[test]
+    fn a_restriction_in_other_words_is_not_lost() {
+        assert_eq!(told(flagged(), dated(|blocked| blocked.then_some(1))), "");
+    }
+
+    #[test]
+    fn a_restriction_whose_other_words_are_not_in_force_is_told() {
+        assert_snapshot!(told(flagged(), dated(|_| None)), @"");
     }
 
     #[test]
