@@ -1077,6 +1077,113 @@ mod tests {
         "#);
     }
 
+    /// A codec whose answers another layer changes on their way out, and payloads on their way in.
+    struct Layered {
+        inner: Small,
+        out: fn(&Object, Encoded) -> Encoded,
+        back: fn(&[u8]) -> Vec<u8>,
+    }
+
+    impl Codec for Layered {
+        type Error = Infallible;
+
+        fn kinds(&self) -> Vec<Kind> {
+            self.inner.kinds()
+        }
+
+        fn writes_json(&self) -> bool {
+            true
+        }
+
+        fn encode(&mut self, kind: &str, value: &Object) -> Result<Encoded, Infallible> {
+            self.inner.encode(kind, value).map(|encoded| (self.out)(value, encoded))
+        }
+
+        fn decode(&mut self, kind: &str, payload: &[u8]) -> Result<Decoded, Infallible> {
+            self.inner.decode(kind, &(self.back)(payload))
+        }
+    }
+
+    fn told_of_layers(mut codec: Layered) -> String {
+        let found = judge(&mut codec, Effort { seed: 7, cases: 64 }).unwrap();
+        let told = found.breaches.iter().map(|it| format!("{}: {it}", it.law.id()));
+        told.collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn an_object_that_cannot_be_written_is_told() {
+        let refuses_large_limits = |object: &Object, encoded: Encoded| match object.get("tpm") {
+            Some(Value::Int(tpm)) if *tpm > i128::from(u32::MAX) => {
+                Encoded::Refused("tpm is out of range".to_owned())
+            }
+            _ => encoded,
+        };
+        let codec =
+            Layered { inner: Small::default(), out: refuses_large_limits, back: <[u8]>::to_vec };
+        assert_snapshot!(told_of_layers(codec), @r#"
+        every-value-is-written: team: encode({models: [], team_id: "a", tpm: 9007199254740993}) refuses: tpm is out of range
+          written:
+        "#);
+    }
+
+    /// What is read has every field, what is given may leave one out, and the writer tells the two
+    /// apart: the entry changes each time it is read and written.
+    #[test]
+    fn an_entry_that_changes_when_it_is_written_again_is_told() {
+        let hold_what_is_not_said = |_: &Object, encoded: Encoded| match encoded {
+            Encoded::Written { payload, mut held } => {
+                if held.contains_key("team_id") {
+                    held.entry("tpm".to_owned()).or_insert(Value::Int(0));
+                }
+                Encoded::Written { payload, held }
+            }
+            other => other,
+        };
+        let make_up_what_is_not = |payload: &[u8]| {
+            let mut entry: Json = serde_json::from_slice(payload).unwrap_or_default();
+            if let Some(fields) = entry.get_mut("d").and_then(Json::as_object_mut)
+                && fields.contains_key("team_id")
+                && !fields.contains_key("tpm")
+            {
+                fields.insert("tpm".to_owned(), json!(0));
+            }
+            entry.to_string().into_bytes()
+        };
+        let mut inner = Small::default();
+        inner.kinds[0].fields[2] = Field {
+            required: false,
+            default: Some(Value::Int(0)),
+            ..Field::nullable("tpm", Shape::INT64)
+        };
+        let codec = Layered { inner, out: hold_what_is_not_said, back: make_up_what_is_not };
+        assert_snapshot!(told_of_layers(codec), @r#"
+        rewrites-the-same: team: encode(decode(encode({models: [], team_id: "a"}))) writes {"k":"team","d":{"models":[],"team_id":"a","tpm":0}}
+          written: {"k":"team","d":{"models":[],"team_id":"a"}}
+        "#);
+    }
+
+    #[test]
+    fn an_entry_that_only_its_own_reader_takes_for_json_is_told() {
+        let as_python_says_it = |_: &Object, encoded: Encoded| match encoded {
+            Encoded::Written { payload, held } => {
+                let text = String::from_utf8(payload).unwrap().replace(":null", ":None");
+                Encoded::Written { payload: text.into_bytes(), held }
+            }
+            other => other,
+        };
+        let back = |payload: &[u8]| match std::str::from_utf8(payload) {
+            Ok(text) => text.replace(":None", ":null").into_bytes(),
+            Err(_) => payload.to_vec(),
+        };
+        let codec = Layered { inner: Small::default(), out: as_python_says_it, back };
+        assert_snapshot!(told_of_layers(codec), @r#"
+        payload-is-json: team: encode({models: null, team_id: "a", tpm: 0}) is no JSON: expected value at line 1 column 27
+          written: {"k":"team","d":{"models":None,"team_id":"a","tpm":0}}
+        payload-is-json: team: encode({models: [], team_id: "a", tpm: null}) is no JSON: expected value at line 1 column 50
+          written: {"k":"team","d":{"models":[],"team_id":"a","tpm":None}}
+        "#);
+    }
+
     #[test]
     fn entries_without_a_kind_are_told() {
         let write = |_: &str, fields: Json| json!({ "d": fields });

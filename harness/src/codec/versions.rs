@@ -325,7 +325,10 @@ mod tests {
 
     #[test]
     fn a_restriction_whose_other_words_are_not_in_force_is_told() {
-        assert_snapshot!(told(flagged(), dated(|_| None)), @"");
+        assert_snapshot!(told(flagged(), dated(|_| None)), @r#"
+        previous-version: team: this version's decode(the previous version's encode({blocked: true, id: "a"})) gives an object without blocked, which narrows rights
+          written: {"id":"a","tpm":null,"blocked":true}
+        "#);
     }
 
     #[test]
