@@ -16,3 +16,11 @@ mod same_seed;
 mod bad_input;
 #[cfg(test)]
 mod attached;
+#[cfg(test)]
+mod fleet;
+#[cfg(test)]
+mod workers;
+#[cfg(test)]
+mod regeneration;
+#[cfg(test)]
+mod cold_keys;

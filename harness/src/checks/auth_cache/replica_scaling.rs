@@ -1,0 +1,409 @@
+//! Identity reads do not grow with replicas and workers that share a cache.
+//!
+//! The same keys are used by the same callers at the same pace on one replica, on two, on two with two
+//! workers each and on eight, side by side on stacks of their own. Each key is used on every replica.
+//! What one process has read is in the cache that all of them share, so the database is asked once per
+//! object and lifetime, whoever needs it. The slope of reads against processes, as a share of the reads of
+//! one process, is then nought. It is one where each process reads for itself: the price of a replica is
+//! paid by the database. A tenth is allowed for entries that end while several processes look.
+//!
+//! Where the gateway claims no shared cache each process has to read for itself, and none of this is owed.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    num::NonZeroU8,
+    time::Duration,
+};
+
+use proptest::{collection::vec, prelude::*};
+
+use crate::{
+    capability::Capability,
+    check::{Arm, Builds, Check, Level, Shape, Stack},
+    clock::Micros,
+    generators::{fewer::at_most, identities::identities_of, requests},
+    history::{History, Manifest, Seen},
+    op::{Call, Key, Op, Outcome, Replica},
+    plan::{Plan, Step, Wait},
+    verdict::{Proof, Verdict, Violation, proof},
+};
+
+/// The check.
+pub static CHECK: Check = Check {
+    id: "auth-cache.replica-scaling",
+    title: "Identity reads do not grow with replicas and workers that share a cache",
+    why: "Replicas are added because of traffic. If each of them, and each worker in it, asks the \
+          database for every identity, the database is what gives way.",
+    incidents: &[
+        "https://github.com/BerriAI/litellm/pull/26202",
+        "https://github.com/BerriAI/litellm/issues/9820",
+    ],
+    level: Level::Core,
+    needs: &[
+        Capability::VirtualKeys,
+        Capability::Teams,
+        Capability::Users,
+        Capability::PostgresWire,
+        Capability::OwnStacks,
+    ],
+    plan,
+    arms,
+    judge,
+};
+
+/// Keys in use.
+const KEYS: u32 = 15;
+
+/// Replicas of the largest stack, for which plans are drawn.
+const MOST_REPLICAS: u8 = 8;
+
+/// The stacks: name, replicas, workers of each. The first is the largest.
+const STACKS: [(&str, u8, u8); 4] = [
+    ("8 replicas", MOST_REPLICAS, 1),
+    ("2 replicas of 2 workers", 2, 2),
+    ("2 replicas", 2, 1),
+    ("1 replica", 1, 1),
+];
+
+/// How many lifetimes are watched, at least.
+const LIFETIMES: u32 = 5;
+
+/// How often callers who are balanced anew change their replica, in a drive.
+const TURNS: usize = 3;
+
+/// The slope that is allowed, as a share of the reads of one process.
+const STEEPEST: f64 = 0.1;
+
+/// Fifteen keys, each used by as many callers as the largest stack has replicas. Callers keep to a
+/// replica each, or are balanced anew in each turn.
+fn plan(manifest: &Manifest) -> BoxedStrategy<Plan> {
+    // One request of each caller in less than a lifetime, so that an entry which ends is missed.
+    let pause = manifest.auth_cache_ttl_ms * 3 / 4;
+    let pause_ms = u32::try_from(pause).unwrap_or(u32::MAX);
+    let callers = usize::try_from(KEYS).unwrap_or_default() * usize::from(MOST_REPLICAS);
+    let balanced = prop_oneof![Just(Vec::new()), vec(vec(0..MOST_REPLICAS, callers), TURNS),];
+    let keys = usize::try_from(KEYS).unwrap_or_default();
+    (at_most(KEYS), balanced, identities_of(keys..=keys))
+        .prop_map(move |(keys, balanced, drawn)| {
+            let drawn =
+                drawn.with_keys(usize::try_from(keys).unwrap_or_default()).with_every_member();
+            let mut steps = drawn.creation();
+            let pinned: Vec<u8> = (0..MOST_REPLICAS).cycle().take(callers).collect();
+            match balanced.is_empty() {
+                true => turn(&mut steps, keys, &pinned, pause_ms, LIFETIMES),
+                false => {
+                    // Each begins over the better part of a lifetime, and goes on for more than one.
+                    let lives = LIFETIMES.div_ceil(u32::try_from(TURNS).unwrap_or(1));
+                    for replicas in &balanced {
+                        turn(&mut steps, keys, replicas, pause_ms, lives);
+                    }
+                }
+            }
+            Plan::new(drawn.ids, steps)
+        })
+        .boxed()
+}
+
+/// Callers who use the first so many keys, each at its replica, for so many lifetimes. Key by key they
+/// begin over the time of a pause, and so are spread over it from then on.
+fn turn(steps: &mut Vec<Step>, keys: u32, replicas: &[u8], pause_ms: u32, lifetimes: u32) {
+    let of_each_key = replicas.chunks(usize::from(MOST_REPLICAS));
+    for (key, replicas) in (0..).take(usize::try_from(keys).unwrap_or_default()).zip(of_each_key) {
+        let calls = replicas.iter().map(|at| requests::chat(Key(key), *at)).collect();
+        steps.push(Step::StartTraffic { calls, pause_ms });
+        steps.push(Step::Wait(Wait::Milliseconds(pause_ms / keys.max(1))));
+    }
+    steps.push(Step::Wait(Wait::Lifetimes(lifetimes)));
+    steps.push(Step::StopTraffic);
+}
+
+/// The plan on each stack. The first is driven as it was drawn; a smaller stack takes the calls of several
+/// replicas at one.
+fn arms(plan: &Plan) -> Vec<Arm> {
+    STACKS
+        .iter()
+        .map(|(name, replicas, workers)| {
+            let count = |number: u8| NonZeroU8::new(number).unwrap_or(NonZeroU8::MIN);
+            let shape = Shape::of(count(*replicas), count(*workers), Builds::Current);
+            Arm { name, stack: Stack::Own(shape), plan: on_fewer(plan, count(*replicas)) }
+        })
+        .collect()
+}
+
+fn on_fewer(plan: &Plan, replicas: NonZeroU8) -> Plan {
+    let moved = |calls: &mut Vec<Call>| {
+        for call in calls {
+            call.replica = Replica(call.replica.0 % replicas);
+        }
+    };
+    let mut plan = plan.clone();
+    for step in &mut plan.steps {
+        match step {
+            Step::Call(call) => call.replica = Replica(call.replica.0 % replicas),
+            Step::Together(calls) | Step::StartTraffic { calls, .. } => moved(calls),
+            Step::StopTraffic | Step::Wait(_) | Step::Store(_) | Step::Strike(_) | Step::Heal => {}
+        }
+    }
+    plan
+}
+
+fn judge(histories: &[History]) -> Verdict {
+    if let Some((history, why)) =
+        histories.iter().find_map(|history| Some((history, history.gap()?)))
+    {
+        return Verdict::Inconclusive(format!("{}: {why}", history.arm));
+    }
+    let turned_away: Vec<_> = histories
+        .iter()
+        .enumerate()
+        .filter_map(|(arm, history)| turned_away(arm, history))
+        .collect();
+    if !turned_away.is_empty() {
+        return Verdict::Fail(turned_away);
+    }
+    let measured: Result<Vec<_>, String> =
+        histories.iter().enumerate().map(|(arm, history)| measure(arm, history)).collect();
+    let mut measured = match measured {
+        Ok(measured) => measured,
+        Err(why) => return Verdict::Inconclusive(why),
+    };
+    measured.sort_by_key(|arm| arm.processes);
+    let (Some(slope), Some(history)) = (slope(&measured), histories.first()) else {
+        return Verdict::Inconclusive(
+            "reads of one process and of several are what is compared".to_owned(),
+        );
+    };
+    if !history.manifest.shared_cache || slope <= STEEPEST {
+        return Verdict::Pass;
+    }
+    Verdict::Fail(vec![too_steep(&measured, slope)])
+}
+
+/// What was read in one arm.
+struct Measured {
+    arm: usize,
+    processes: u16,
+    statements: Vec<usize>,
+    /// Reads per lifetime.
+    rate: f64,
+    length: Duration,
+}
+
+/// The reads of one arm, or why they prove nothing.
+fn measure(arm: usize, history: &History) -> Result<Measured, String> {
+    let manifest = &history.manifest;
+    let calls = history.calls();
+    let prompts: Vec<_> = calls.iter().filter(|seen| seen.chat().is_some()).collect();
+    let last = prompts.iter().filter_map(|seen| seen.completed).max();
+    let (Some(first), Some(last)) = (prompts.first(), last) else {
+        return Err(format!("{}: no request was sent", history.arm));
+    };
+    let from: Micros = first.invoked;
+    let length = last.since(from);
+    if length < manifest.auth_cache_ttl() * LIFETIMES {
+        return Err(format!(
+            "{}: requests were sent for {} ms, which is less than {LIFETIMES} lifetimes",
+            history.arm,
+            length.as_millis()
+        ));
+    }
+    if let Some(why) = not_everywhere(history, &prompts) {
+        return Err(format!("{}: {why}", history.arm));
+    }
+    let statements: Vec<usize> = history
+        .identity_reads()
+        .filter(|(_, entry, _)| entry.at >= from)
+        .map(|(index, ..)| index)
+        .collect();
+    if statements.is_empty() {
+        return Err(format!("{}: no identity was ever read from the database", history.arm));
+    }
+    let lifetimes = length.as_secs_f64() / manifest.auth_cache_ttl().as_secs_f64();
+    Ok(Measured {
+        arm,
+        processes: u16::from(manifest.replicas) * u16::from(manifest.workers),
+        rate: f64::from(u32::try_from(statements.len()).unwrap_or(u32::MAX)) / lifetimes,
+        statements,
+        length,
+    })
+}
+
+/// Whether too few of the keys were served on too few of the replicas to tell one process from several.
+fn not_everywhere(history: &History, prompts: &[&Seen<'_>]) -> Option<String> {
+    let issued: BTreeSet<Key> = history.plan.calls().filter_map(asked_with).collect();
+    let mut served: BTreeMap<Replica, BTreeSet<Key>> = BTreeMap::new();
+    for seen in prompts.iter().filter(|seen| seen.answered()) {
+        served.entry(seen.call.replica).or_default().extend(asked_with(seen.call));
+    }
+    let pairs: usize = served.values().map(BTreeSet::len).sum();
+    let all = issued.len() * usize::from(history.manifest.replicas);
+    // Callers who are balanced at random miss a few.
+    (pairs * 4 < all * 3)
+        .then(|| format!("keys met replicas in {pairs} of {all} ways only, for want of requests"))
+}
+
+fn asked_with(call: &Call) -> Option<Key> {
+    match &call.op {
+        Op::Chat(chat) => Some(chat.key),
+        Op::Admin(_) | Op::ListModels { .. } => None,
+    }
+}
+
+/// Requests that were not served, though nothing is wrong with them nor with the stores.
+fn turned_away(arm: usize, history: &History) -> Option<Violation> {
+    let calls = history.calls();
+    let refused: Vec<_> = calls
+        .iter()
+        .filter(|seen| seen.chat().is_some())
+        .filter(|seen| matches!(seen.outcome, Some(Outcome::Refused { .. })))
+        .collect();
+    let first = refused.first()?;
+    Some(Violation {
+        summary: format!(
+            "with {}, {} requests of healthy keys were refused, the first of them: {}",
+            history.arm,
+            refused.len(),
+            first.outcome?
+        ),
+        evidence: proof(arm, refused.iter().flat_map(|seen| [seen.index, seen.last_index])),
+    })
+}
+
+/// The slope of the line that comes closest to the reads, as a share of the reads of one process.
+fn slope(measured: &[Measured]) -> Option<f64> {
+    let alone = measured.iter().find(|arm| arm.processes == 1)?.rate;
+    let number = f64::from(u32::try_from(measured.len()).ok()?);
+    let processes = || measured.iter().map(|arm| f64::from(arm.processes));
+    let middle = processes().sum::<f64>() / number;
+    let mean = measured.iter().map(|arm| arm.rate).sum::<f64>() / number;
+    let spread: f64 = processes().map(|at| (at - middle).powi(2)).sum();
+    let together: f64 =
+        measured.iter().map(|arm| (f64::from(arm.processes) - middle) * (arm.rate - mean)).sum();
+    (spread > 0.0 && alone > 0.0).then(|| together / spread / alone)
+}
+
+fn too_steep(measured: &[Measured], slope: f64) -> Violation {
+    let told: Vec<_> = measured
+        .iter()
+        .map(|arm| {
+            let plural = if arm.processes == 1 { "" } else { "es" };
+            format!(
+                "{} by {} process{plural} in {} ms",
+                arm.statements.len(),
+                arm.processes,
+                arm.length.as_millis()
+            )
+        })
+        .collect();
+    let evidence: Vec<Proof> = measured
+        .iter()
+        .rev()
+        .flat_map(|arm| proof(arm.arm, arm.statements.iter().copied().take(3)))
+        .collect();
+    Violation {
+        summary: format!(
+            "each further process adds {:.0} % to what one process reads of identities, where they \
+             share a cache and 10 % are allowed: {}",
+            slope * 100.0,
+            told.join(", ")
+        ),
+        evidence,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+    use proptest::{strategy::ValueTree, test_runner::TestRunner};
+
+    use super::*;
+    use crate::{
+        history::hand::Hand,
+        op::{Kind, Refusal},
+    };
+
+    /// A key that is used on each of these replicas for a little more than five lifetimes of a second,
+    /// and read so often.
+    fn arm(replicas: u8, workers: u8, reads: u64) -> History {
+        let hand = (0..=50_u8).fold(Hand::new(), |hand, request| {
+            hand.answered(10 + u64::from(request) * 101, request % replicas)
+        });
+        let hand = (0..reads)
+            .fold(hand, |hand, read| hand.identity_read(11 + read * 5_000 / reads, Kind::Key));
+        let mut history = hand.done();
+        history.arm = format!("{replicas} replicas of {workers} workers");
+        history.manifest.replicas = replicas;
+        history.manifest.workers = workers;
+        history.plan.steps = vec![Step::Call(requests::chat(Key(0), 0))];
+        history
+    }
+
+    fn arms_with(reads: [u64; 4]) -> [History; 4] {
+        let [eight, four, two, one] = reads;
+        [arm(8, 1, eight), arm(2, 2, four), arm(2, 1, two), arm(1, 1, one)]
+    }
+
+    #[test]
+    fn reads_that_stay_as_they_are_are_fine() {
+        assert_eq!(judge(&arms_with([100, 100, 100, 100])), Verdict::Pass);
+        assert_eq!(judge(&arms_with([112, 95, 103, 100])), Verdict::Pass);
+    }
+
+    #[test]
+    fn processes_that_each_read_for_themselves_are_a_violation() {
+        assert_snapshot!(judge(&arms_with([800, 400, 200, 100])), @"
+        fail
+          each further process adds 100 % to what one process reads of identities, where they share a cache and 10 % are allowed: 100 by 1 process in 5051 ms, 200 by 2 processes in 5051 ms, 400 by 4 processes in 5051 ms, 800 by 8 processes in 5051 ms
+        ");
+    }
+
+    #[test]
+    fn workers_that_each_read_for_themselves_are_a_violation_too() {
+        assert!(judge(&arms_with([200, 400, 200, 100])).is_fail());
+    }
+
+    #[test]
+    fn without_a_shared_cache_each_process_may_read() {
+        let mut histories = arms_with([800, 400, 200, 100]);
+        for history in &mut histories {
+            history.manifest.shared_cache = false;
+        }
+        assert_eq!(judge(&histories), Verdict::Pass);
+    }
+
+    #[test]
+    fn a_request_that_is_refused_is_a_violation() {
+        let mut histories = arms_with([100; 4]);
+        let refused = Hand::new().refused(20, 0, Refusal::Unavailable).done();
+        histories[1].entries = refused.entries;
+        assert_snapshot!(judge(&histories), @"
+        fail
+          with 2 replicas of 2 workers, 1 requests of healthy keys were refused, the first of them: refused 401 (unavailable): no
+        ");
+    }
+
+    #[test]
+    fn a_replica_that_served_nobody_proves_nothing() {
+        let mut histories = arms_with([100; 4]);
+        histories[2].manifest.replicas = 8;
+        assert_snapshot!(judge(&histories), @"inconclusive: 2 replicas of 1 workers: keys met replicas in 2 of 8 ways only, for want of requests");
+    }
+
+    #[test]
+    fn one_size_proves_nothing() {
+        assert_snapshot!(judge(&[arm(2, 1, 100), arm(2, 1, 100)]), @"inconclusive: reads of one process and of several are what is compared");
+        assert_snapshot!(judge(&[]), @"inconclusive: reads of one process and of several are what is compared");
+    }
+
+    #[test]
+    fn a_smaller_stack_gets_every_call() {
+        let strategy = plan(&arm(2, 1, 1).manifest);
+        let drawn = strategy.new_tree(&mut TestRunner::deterministic()).unwrap().current();
+        let arms = arms(&drawn);
+        assert_eq!(arms[0].plan, drawn);
+        for (arm, (_, replicas, _)) in arms.iter().zip(STACKS) {
+            assert_eq!(arm.plan.calls().count(), drawn.calls().count());
+            assert!(arm.plan.calls().all(|call| call.replica.0 < replicas));
+        }
+    }
+}
