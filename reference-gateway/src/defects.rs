@@ -86,6 +86,11 @@ pub const ALL: &[PlantedDefect] = &[
                   read again.",
     },
     PlantedDefect {
+        name: "cache-ttl-overridden",
+        caught_by: "auth-cache.ttl-honoured",
+        summary: "Teams are given a minute in Redis, whatever lifetime is configured.",
+    },
+    PlantedDefect {
         name: "cache-local-only",
         caught_by: "auth-cache.replica-scaling",
         summary: "Identities are never looked for in Redis, so each process reads them from Postgres \
@@ -267,6 +272,11 @@ impl Defects {
     /// Are models listed whatever the user's own list says?
     pub(crate) fn lists_without_user(self) -> bool {
         self.has("list-ignores-user")
+    }
+
+    /// Do teams live in Redis for as long as the code says, whatever is configured?
+    pub(crate) fn overrides_lifetime_of_teams(self) -> bool {
+        self.has("cache-ttl-overridden")
     }
 
     /// Is a cache miss reported at ERROR?

@@ -29,6 +29,9 @@ use crate::{
 /// do not expire together for ever.
 const JITTER: f64 = 0.2;
 
+/// The lifetime that the defect `cache-ttl-overridden` gives.
+const OVERRIDDEN: Duration = Duration::from_secs(60);
+
 /// The first pause of a replica that waits for another's read; it doubles up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_millis(40);
@@ -390,6 +393,8 @@ impl Tiers {
         if self.defects.writes_teams_elsewhere() {
             names.entry = names.entry.replace("rg:team:", "rg:");
         }
+        let overridden = self.defects.overrides_lifetime_of_teams() && T::KIND == Kind::Team;
+        let lifetime = if overridden { OVERRIDDEN } else { lifetime };
         let names = &names;
         let fill =
             Fill { names, generation: &claim.generation, payload: &payload, lifetime, token };
