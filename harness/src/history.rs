@@ -250,7 +250,7 @@ impl fmt::Display for Lifetime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Lifetime::Milliseconds(ms) => write!(f, "{ms} ms"),
-            Lifetime::Endless => f.write_str("no end"),
+            Lifetime::Endless => f.write_str("for ever"),
         }
     }
 }
@@ -290,6 +290,19 @@ pub struct Seen<'a> {
     pub index: usize,
     /// The entry of its completion, or else of its invocation.
     pub last_index: usize,
+}
+
+/// A request of ours that reached the provider.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival<'a> {
+    /// The request.
+    pub seen: Seen<'a>,
+    /// When it arrived.
+    pub at: Micros,
+    /// How far the provider's clock may be off against ours.
+    pub clock_error: Duration,
+    /// The entry of its arrival.
+    pub index: usize,
 }
 
 impl Seen<'_> {
@@ -348,6 +361,21 @@ impl History {
                 _ => None,
             })
             .collect()
+    }
+
+    /// Every request of ours that reached the provider, in the order of arrival.
+    pub fn arrivals(&self) -> Vec<Arrival<'_>> {
+        let calls: BTreeMap<_, _> = self.calls().into_iter().map(|seen| (seen.id, seen)).collect();
+        let arrival = |(index, entry): (usize, &Entry)| match &entry.event {
+            Event::Attempt { call: Some(id), clock_error_us, .. } => Some(Arrival {
+                seen: *calls.get(id)?,
+                at: entry.at,
+                clock_error: Duration::from_micros(*clock_error_us),
+                index,
+            }),
+            _ => None,
+        };
+        self.entries.iter().enumerate().filter_map(arrival).collect()
     }
 
     /// Every statement that reads an identity: its entry and the kinds that it reads.
@@ -622,6 +650,33 @@ pub(crate) mod hand {
                 error: None,
             };
             self.event(at_ms, write)
+        }
+
+        /// A command of this replica that names one Redis key.
+        pub(crate) fn redis(
+            self,
+            at_ms: u64,
+            replica: u8,
+            access: Access,
+            name: &str,
+            kind: Option<Kind>,
+        ) -> Hand {
+            let key =
+                RedisKey { name: name.to_owned(), access, kind, payload: None, lifetime: None };
+            let command = match access {
+                Access::Hit | Access::Miss => "GET",
+                Access::Write => "SET",
+                Access::Delete => "DEL",
+                Access::Other => "PTTL",
+            };
+            let event = Event::Redis {
+                replica: Replica(replica),
+                answered: Some(Micros(at_ms * 1_000 + 200)),
+                command: command.to_owned(),
+                keys: vec![key],
+                error: None,
+            };
+            self.event(at_ms, event)
         }
 
         pub(crate) fn done(self) -> History {

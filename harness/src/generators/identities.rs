@@ -4,9 +4,16 @@
 //! (litellm#27874), an id that holds a separator. So every optional field is absent, null, empty or
 //! set, ids come from a pool of two or three that all kinds share, and keys name each other's owners.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::RangeInclusive,
+};
 
-use proptest::{collection::vec, option, prelude::*};
+use proptest::{
+    collection::{SizeRange, vec},
+    option,
+    prelude::*,
+};
 
 use crate::{
     op::{Admin, Alias, Call, Field, Id, Key, KeyFields, MicroUsd, Op, Replica, Terms},
@@ -64,6 +71,17 @@ impl Identities {
         self
     }
 
+    /// The first `most` keys, and whoever they name.
+    pub fn with_keys(mut self, most: usize) -> Identities {
+        self.keys.truncate(most);
+        let users: BTreeSet<_> = self.keys.iter().filter_map(|key| key.user.set()).collect();
+        let teams: BTreeSet<_> = self.keys.iter().filter_map(|key| key.team.set()).collect();
+        self.users.retain(|user, _| users.contains(user));
+        self.teams.retain(|team, _| teams.contains(team));
+        self.members.retain(|(team, user), _| teams.contains(team) && users.contains(user));
+        self
+    }
+
     /// Whether a user and a team that are both in use have one id.
     pub fn coincide(&self) -> bool {
         self.users.keys().any(|id| self.teams.contains_key(id))
@@ -85,13 +103,18 @@ pub fn at_first(admin: Admin) -> Step {
 /// Owners exist because a key names them, so a plan without a key is a plan without anything. Shrinks
 /// towards one key that has no owner, plain ids and fields that are left out.
 pub fn identities(most_keys: usize) -> impl Strategy<Value = Identities> + use<> {
+    identities_of(1..=most_keys)
+}
+
+/// So many keys with their owners, over a pool of three ids.
+pub fn identities_of(keys: RangeInclusive<usize>) -> impl Strategy<Value = Identities> + use<> {
     let pool = usize::from(POOL);
     (
         vec(id_shape(), pool),
         vec(terms(), pool),
         vec(terms(), pool),
         vec(option::of(money()), pool * pool),
-        vec(key_fields(), 1..=most_keys),
+        vec(key_fields(), keys),
     )
         .prop_map(move |(ids, users, teams, members, keys)| {
             let owners: BTreeSet<_> =
@@ -115,6 +138,40 @@ pub fn identities(most_keys: usize) -> impl Strategy<Value = Identities> + use<>
                 keys,
             }
         })
+}
+
+/// As many keys, no two of which share an owner: what befalls one says nothing about another. Every
+/// user is a member of the team that its key is of. Ids are plain, so that an object is found by its
+/// id in the names of its entries.
+///
+/// Shrinks towards fewer keys, owners that are not named and fields that are left out.
+pub fn strangers<K: Into<SizeRange>>(keys: K) -> impl Strategy<Value = Identities> + use<K> {
+    vec((key_fields(), terms(), terms(), money()), keys).prop_map(|drawn| {
+        let mut identities = Identities {
+            ids: vec![IdShape::Plain; drawn.len()],
+            users: BTreeMap::new(),
+            teams: BTreeMap::new(),
+            members: BTreeMap::new(),
+            keys: Vec::new(),
+        };
+        for (id, (mut fields, user, team, in_team)) in (0..).map(Id).zip(drawn) {
+            let is_named = |owner: &Field<Id>| owner.set().is_some();
+            let (has_user, has_team) = (is_named(&fields.user), is_named(&fields.team));
+            if has_user {
+                fields.user = Field::Set(id);
+                identities.users.insert(id, user);
+            }
+            if has_team {
+                fields.team = Field::Set(id);
+                identities.teams.insert(id, team);
+            }
+            if has_user && has_team {
+                identities.members.insert((id, id), in_team);
+            }
+            identities.keys.push(fields);
+        }
+        identities
+    })
 }
 
 /// An id of the pool. Shrinks towards the first, so that kinds which share an id go on sharing it.
@@ -222,6 +279,17 @@ mod tests {
     use super::*;
 
     proptest! {
+        #[test]
+        fn fewer_keys_have_fewer_owners(drawn in identities_of(4..=4)) {
+            let first = drawn.with_keys(1);
+            prop_assert_eq!(first.keys.len(), 1);
+            let users: Vec<_> = first.users.keys().collect();
+            let teams: Vec<_> = first.teams.keys().collect();
+            prop_assert_eq!(users, first.keys[0].user.set().into_iter().collect::<Vec<_>>());
+            prop_assert_eq!(teams, first.keys[0].team.set().into_iter().collect::<Vec<_>>());
+            prop_assert!(first.members.len() <= 1);
+        }
+
         #[test]
         fn every_owner_of_a_key_is_created_before_it(drawn in identities(4)) {
             for key in &drawn.keys {

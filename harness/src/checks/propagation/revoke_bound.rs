@@ -7,7 +7,7 @@
 //! if it lets the key through later, it has been taught the old state again, whatever the bound is.
 //! Arrivals are read from the provider's own ledger, so the gateway's word is not needed.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
@@ -16,7 +16,7 @@ use crate::{
     check::{Check, Level, one_arm, whole},
     clock::Micros,
     generators::{identities::identities, requests},
-    history::{CallId, Event, History, Manifest, Seen},
+    history::{History, Manifest, Seen},
     op::{Admin, Call, Key, Op, Outcome, Refusal, Replica},
     plan::{Plan, Step, Wait},
     verdict::{Proof, Verdict, Violation, proof},
@@ -82,7 +82,7 @@ fn judge(histories: &[History]) -> Verdict {
     if let Some(why) = not_put_to_the_test(history, &calls, acknowledged, bound) {
         return Verdict::Inconclusive(why);
     }
-    let mut violations = late_arrivals(history, &calls, revocation, acknowledged, bound);
+    let mut violations = late_arrivals(history, revocation, acknowledged, bound);
     if history.manifest.workers > 1 {
         // Another worker behind the same address may lawfully have learned later, and one that was
         // never reached may not have learned at all.
@@ -128,18 +128,15 @@ fn is_decided(seen: &Seen<'_>) -> bool {
 /// Requests of the key that reached the provider after the bound, or were answered though sent later.
 fn late_arrivals(
     history: &History,
-    calls: &[Seen<'_>],
     revocation: &Seen<'_>,
     acknowledged: Micros,
     bound: Micros,
 ) -> Vec<Violation> {
-    let by_id: BTreeMap<CallId, &Seen<'_>> = calls.iter().map(|seen| (seen.id, seen)).collect();
     let mut late: BTreeMap<Replica, Vec<(Micros, usize)>> = BTreeMap::new();
-    for (index, entry) in history.entries.iter().enumerate() {
-        let Event::Attempt { call: Some(id), clock_error_us, .. } = &entry.event else { continue };
-        let Some(seen) = by_id.get(id) else { continue };
-        if entry.at > bound.plus(Duration::from_micros(*clock_error_us)) {
-            late.entry(seen.call.replica).or_default().push((entry.at, index));
+    for arrival in history.arrivals() {
+        if arrival.at > bound.plus(arrival.clock_error) {
+            let at_each = late.entry(arrival.seen.call.replica).or_default();
+            at_each.push((arrival.at, arrival.index));
         }
     }
     late.into_iter()

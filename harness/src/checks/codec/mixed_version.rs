@@ -1,0 +1,515 @@
+//! Two adjacent releases share one cache, and nothing gets lost between them.
+//!
+//! The same plan is driven twice: on two replicas of one release, and on a replica of that release beside
+//! one of the next. Two keys with owners of their own are in use on both replicas while something is
+//! taken from each: one change goes through the older release, the other through the newer. Once the
+//! staleness bound has passed, no entry from before can be left; then one key is first asked of the older
+//! release and read after it by the newer, and the other key the other way round. So each release writes
+//! what the other one reads, with the restriction in it. A request that still reaches the provider was
+//! let through by a reader that lost the restriction. And what the mixture does that one release does not
+//! do is its price: failures, loud lines, reads of the database that one release saves.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    num::NonZeroU8,
+    time::Duration,
+};
+
+use proptest::{collection::vec, prelude::*};
+
+use crate::{
+    capability::Capability,
+    check::{Arm, Builds, Check, Level, Shape, Stack},
+    clock::Micros,
+    generators::{
+        fewer::at_most,
+        identities::{Identities, strangers},
+        requests,
+    },
+    history::{Arrival, History, Level as LogLevel, Manifest, Seen},
+    model::{cache, staleness::Timeline},
+    op::{Admin, Alias, Call, Field, Key, Op, Outcome, Replica, Terms},
+    plan::{Plan, Step, Wait},
+    verdict::{Verdict, Violation, proof},
+};
+
+/// The check.
+pub static CHECK: Check = Check {
+    id: "codec.mixed-version",
+    title: "Two adjacent releases share one cache, and nothing gets lost between them",
+    why: "Every rolling deploy puts two releases on one cache. A reader that passes over the field in \
+          which the newer release says that a key is blocked lets it in; one that cannot read what the \
+          other wrote asks the database for ever.",
+    incidents: &[
+        "https://github.com/BerriAI/litellm/pull/26202",
+        "https://github.com/BerriAI/litellm/issues/27874",
+        "https://github.com/BerriAI/litellm/issues/30154",
+    ],
+    level: Level::Extended,
+    needs: &[
+        Capability::VirtualKeys,
+        Capability::Teams,
+        Capability::Users,
+        Capability::PostgresWire,
+        Capability::Logs,
+        Capability::MockUpstream,
+        Capability::OwnStacks,
+        Capability::NextBuild,
+    ],
+    plan,
+    arms,
+    judge,
+};
+
+/// Replicas of each of our stacks: one for each release.
+const REPLICAS: NonZeroU8 = NonZeroU8::MIN.saturating_add(1);
+
+/// Keys in a plan, at most: one for each order of writer and reader.
+const KEYS: u32 = 2;
+
+/// Pause of a background caller between two requests.
+const PAUSE_MS: u32 = 40;
+
+/// How long the keys are in use before anything is taken from them.
+const IN_USE_MS: u32 = 500;
+
+/// The model that is asked for: the one that a restriction of models takes away.
+const ASKED_FOR: Alias = Alias(1);
+
+/// What is taken from a key. Where there is no team, the key itself is meant.
+#[derive(Clone, Copy, Debug)]
+enum Restriction {
+    BlockKey,
+    BlockTeam,
+    ModelsOfKey,
+    ModelsOfTeam,
+}
+
+impl Restriction {
+    /// The call that restricts, and the call that lifts the restriction again.
+    fn calls(self, drawn: &Identities, key: Key) -> [Admin; 2] {
+        let fields = drawn.keys.get(usize::from(key.0));
+        let team = fields.and_then(|fields| fields.team.set().copied());
+        let only = |models| Terms { models: Field::Set(models), ..Terms::UNSAID };
+        let (fewer, all) = (only(vec![Alias(0)]), only(vec![Alias(0), ASKED_FOR]));
+        match (self, team) {
+            (Restriction::BlockTeam, Some(team)) => {
+                [Admin::BlockTeam { team }, Admin::UnblockTeam { team }]
+            }
+            (Restriction::ModelsOfTeam, Some(team)) => {
+                [fewer, all].map(|terms| Admin::UpdateTeam { team, terms })
+            }
+            (Restriction::BlockKey, _) | (Restriction::BlockTeam, None) => {
+                [Admin::BlockKey { key }, Admin::UnblockKey { key }]
+            }
+            (Restriction::ModelsOfKey, _) | (Restriction::ModelsOfTeam, None) => {
+                [fewer, all].map(|terms| Admin::UpdateKey { key, terms })
+            }
+        }
+    }
+}
+
+fn restriction() -> impl Strategy<Value = Restriction> + use<> {
+    prop_oneof![
+        Just(Restriction::BlockKey),
+        Just(Restriction::BlockTeam),
+        Just(Restriction::ModelsOfKey),
+        Just(Restriction::ModelsOfTeam),
+    ]
+}
+
+/// Two keys in use on both replicas, restricted through one replica each, and in half of the plans
+/// released again.
+fn plan(_: &Manifest) -> BoxedStrategy<Plan> {
+    let keys = usize::try_from(KEYS).unwrap_or(usize::MAX);
+    (
+        strangers(keys),
+        at_most(KEYS),
+        vec(restriction(), keys),
+        0..REPLICAS.get(),
+        0..REPLICAS.get(),
+        any::<bool>(),
+    )
+        .prop_map(|(drawn, keys, restrictions, through, asked_first, is_lifted)| {
+            let drawn = drawn.with_keys(usize::try_from(keys).unwrap_or(usize::MAX));
+            let drawn = with_all_models(drawn);
+            let changes: Vec<_> = drawn
+                .key_places()
+                .zip(restrictions)
+                .map(|(key, restriction)| (key, restriction.calls(&drawn, key)))
+                .collect();
+            // The first key's part in everything is the second one's with the replicas swapped.
+            let at = |replica: u8, key: Key| u8::try_from(key.0 % 2).unwrap_or(0) ^ replica;
+            let ask = |key, replica| requests::chat_of(key, ASKED_FOR, replica, false);
+            let mut steps = drawn.creation();
+            let everywhere = (0..REPLICAS.get())
+                .flat_map(|replica| drawn.key_places().map(move |key| ask(key, replica)))
+                .collect();
+            steps.push(Step::StartTraffic { calls: everywhere, pause_ms: PAUSE_MS });
+            steps.push(Step::Wait(Wait::Milliseconds(IN_USE_MS)));
+            for part in 0..(1 + usize::from(is_lifted)) {
+                for (key, calls) in &changes {
+                    steps.extend(calls.get(part).map(|admin| {
+                        let replica = Replica(at(through, *key));
+                        Step::Call(Call { replica, op: Op::Admin(admin.clone()) })
+                    }));
+                }
+                steps.push(Step::Wait(Wait::Milliseconds(IN_USE_MS)));
+                steps.push(Step::StopTraffic);
+                steps.push(Step::Wait(Wait::StalenessAnd { more_ms: 100 }));
+                for key in drawn.key_places() {
+                    let first = at(asked_first, key);
+                    steps.extend([first, 1 - first].map(|at| Step::Call(ask(key, at))));
+                }
+            }
+            Plan::new(drawn.ids, steps).apart()
+        })
+        .boxed()
+}
+
+/// The same, with nobody kept from any model: it is a restriction that does so.
+fn with_all_models(mut drawn: Identities) -> Identities {
+    let of_owners = drawn.users.values_mut().chain(drawn.teams.values_mut());
+    let of_keys = drawn.keys.iter_mut().map(|fields| &mut fields.terms);
+    for terms in of_owners.chain(of_keys) {
+        terms.models = Field::Absent;
+    }
+    drawn
+}
+
+fn arms(plan: &Plan) -> Vec<Arm> {
+    let own = |name, builds| {
+        let shape = Shape::of(REPLICAS, NonZeroU8::MIN, builds);
+        Arm { name, stack: Stack::Own(shape), plan: plan.clone() }
+    };
+    vec![own("one release", Builds::Current), own("two releases", Builds::Mixed)]
+}
+
+/// A replica of the mixture, and which release it is of.
+struct OfMixture(Replica);
+
+impl fmt::Display for OfMixture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let release = if Builds::Mixed.is_next(self.0) { "next" } else { "described" };
+        write!(f, "{} (of the {release} release)", self.0)
+    }
+}
+
+fn judge(histories: &[History]) -> Verdict {
+    let [one, mixed] = histories else {
+        return Verdict::Inconclusive("the two drives to compare are not both there".to_owned());
+    };
+    if let Some(why) = one.gap().or_else(|| mixed.gap()) {
+        return Verdict::Inconclusive(why);
+    }
+    let timeline = Timeline::of(mixed);
+    let mut violations = failures(mixed);
+    violations.extend(late_arrivals(mixed, &timeline));
+    violations.extend(shut_out(mixed, &timeline));
+    violations.extend(more_reads(one, mixed));
+    violations.extend(new_lines(one, mixed));
+    if !violations.is_empty() {
+        return Verdict::Fail(violations);
+    }
+    not_put_to_the_test(one, mixed, &timeline).map_or(Verdict::Pass, Verdict::Inconclusive)
+}
+
+/// Each release must have served, and must have been asked for what every legal state forbids.
+fn not_put_to_the_test(one: &History, mixed: &History, timeline: &Timeline) -> Option<String> {
+    if one.identity_reads().next().is_none() {
+        return Some("no identity was ever read from the database".to_owned());
+    }
+    let calls = mixed.calls();
+    (0..mixed.manifest.replicas).map(Replica).find_map(|replica| {
+        let here = || calls.iter().filter(move |seen| seen.call.replica == replica);
+        if !here().any(|seen| seen.chat().is_some() && seen.answered()) {
+            return Some(format!("{} served nothing", OfMixture(replica)));
+        }
+        let is_forbidden = |seen: &Seen<'_>| {
+            let decided = seen.chat().zip(seen.completed).map(|(chat, completed)| {
+                timeline.decisions(chat, seen.invoked, completed).may_admit
+            });
+            decided == Some(false) && matches!(seen.outcome, Some(Outcome::Refused { .. }))
+        };
+        let was_asked = here().any(is_forbidden);
+        (!was_asked)
+            .then(|| format!("{} was asked for nothing that it had to refuse", OfMixture(replica)))
+    })
+}
+
+/// Calls that a replica of the mixture failed on, each replica's told once.
+fn failures(mixed: &History) -> Vec<Violation> {
+    let mut failed: BTreeMap<Replica, Vec<Seen<'_>>> = BTreeMap::new();
+    for seen in mixed.calls() {
+        if matches!(seen.outcome, Some(Outcome::Refused { status: 500.., .. })) {
+            failed.entry(seen.call.replica).or_default().push(seen);
+        }
+    }
+    let told = failed.into_iter().filter_map(|(replica, seen)| {
+        let outcome = seen.first()?.outcome?;
+        Some(Violation {
+            summary: format!(
+                "{} fails on {} calls; the first is {outcome}",
+                OfMixture(replica),
+                seen.len()
+            ),
+            evidence: proof(1, seen.iter().map(|seen| seen.last_index)),
+        })
+    });
+    told.collect()
+}
+
+/// Requests that reached the provider though no state that was still legal allows them.
+fn late_arrivals(mixed: &History, timeline: &Timeline) -> Vec<Violation> {
+    let mut late: BTreeMap<(Replica, Key), Vec<Arrival<'_>>> = BTreeMap::new();
+    for arrival in mixed.arrivals() {
+        let Some(chat) = arrival.seen.chat() else { continue };
+        // The older the moment, the more states are legal.
+        let latest = arrival.at.plus(arrival.clock_error);
+        let earliest = Micros(arrival.at.0.saturating_sub(micros(arrival.clock_error)));
+        if !timeline.decisions(chat, earliest, latest).may_admit {
+            late.entry((arrival.seen.call.replica, chat.key)).or_default().push(arrival);
+        }
+    }
+    let told = late.into_iter().filter_map(|((replica, key), arrivals)| {
+        let first = arrivals.first()?;
+        let changes = changes_before(mixed, first.at);
+        let acknowledged = changes.last().and_then(|change| change.completed)?;
+        let of_changes = changes.iter().flat_map(|change| [change.index, change.last_index]);
+        Some(Violation {
+            summary: format!(
+                "{} let {} requests of {key} through to the provider that no legal state allows; the \
+                 first arrived {} ms after the last restriction was acknowledged, and older states \
+                 are legal for {} ms",
+                OfMixture(replica),
+                arrivals.len(),
+                first.at.since(acknowledged).as_millis(),
+                mixed.manifest.staleness_ms
+            ),
+            evidence: proof(1, of_changes.chain(arrivals.iter().map(|arrival| arrival.index))),
+        })
+    });
+    told.collect()
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// The management calls that were acknowledged before `moment` and came after the first prompt.
+fn changes_before(history: &History, moment: Micros) -> Vec<Seen<'_>> {
+    let calls = history.calls();
+    let prompted = calls.iter().find(|seen| seen.chat().is_some()).map(|seen| seen.invoked);
+    let is_change = |seen: &Seen<'_>| {
+        let is_acknowledged = seen.answered() && seen.completed.is_some_and(|it| it <= moment);
+        matches!(seen.call.op, Op::Admin(_)) && is_acknowledged && Some(seen.invoked) >= prompted
+    };
+    calls.into_iter().filter(is_change).collect()
+}
+
+/// Requests that were refused though every legal state allows them, each key's told once.
+fn shut_out(mixed: &History, timeline: &Timeline) -> Vec<Violation> {
+    let mut refused: BTreeMap<(Replica, Key), Vec<Seen<'_>>> = BTreeMap::new();
+    for seen in mixed.calls() {
+        let (Some(chat), Some(completed)) = (seen.chat(), seen.completed) else { continue };
+        let may_refuse = timeline.decisions(chat, seen.invoked, completed).may_refuse;
+        if !may_refuse && matches!(seen.outcome, Some(Outcome::Refused { status: ..500, .. })) {
+            refused.entry((seen.call.replica, chat.key)).or_default().push(seen);
+        }
+    }
+    let told = refused.into_iter().filter_map(|((replica, key), seen)| {
+        let outcome = seen.first()?.outcome?;
+        Some(Violation {
+            summary: format!(
+                "{} refuses {} requests of {key} that every legal state allows; the first: {outcome}",
+                OfMixture(replica),
+                seen.len()
+            ),
+            evidence: proof(1, seen.iter().map(|seen| seen.last_index)),
+        })
+    });
+    told.collect()
+}
+
+/// Identity reads beyond twice those of one release, as the catalogue has it. The two drives do not meet
+/// their expiries at the same requests, so each object may be read once more on each replica.
+fn more_reads(one: &History, mixed: &History) -> Option<Violation> {
+    let (alone, together) = (request_reads(one), request_reads(mixed));
+    let objects: usize = cache::objects(mixed).values().sum();
+    let most = 2 * alone.len() + objects * usize::from(mixed.manifest.replicas);
+    (together.len() > most).then(|| Violation {
+        summary: format!(
+            "{} identity reads with two releases, {} with one (at most {most} can be explained)",
+            together.len(),
+            alone.len()
+        ),
+        evidence: proof(1, together),
+    })
+}
+
+/// The statements that read an identity once the first prompt was sent.
+fn request_reads(history: &History) -> Vec<usize> {
+    let first = history.calls().into_iter().find(|seen| seen.chat().is_some());
+    let from = first.map_or(history.ended(), |seen| seen.invoked);
+    let reads = history.identity_reads().filter(|(_, entry, _)| entry.at >= from);
+    reads.map(|(index, ..)| index).collect()
+}
+
+/// Lines at WARN or above that name the case and that one release does not write.
+fn new_lines(one: &History, mixed: &History) -> Option<Violation> {
+    let known: BTreeSet<_> =
+        one.lines_at_least(LogLevel::Warn).map(|(_, _, template, _)| template).collect();
+    let new: Vec<_> = mixed
+        .lines_at_least(LogLevel::Warn)
+        .filter(|(_, _, template, text)| text.contains(&mixed.prefix) && !known.contains(template))
+        .collect();
+    let (_, _, template, _) = new.first()?;
+    Some(Violation {
+        summary: format!(
+            "{} lines at WARN or above that one release does not write; the first: {template}",
+            new.len()
+        ),
+        evidence: proof(1, new.iter().map(|(index, ..)| *index)),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use super::*;
+    use crate::{
+        history::hand::Hand,
+        op::{Chat, KeyFields, Kind, Refusal},
+        plan::story,
+    };
+
+    const CHAT: Chat = Chat { key: Key(0), alias: ASKED_FOR, streamed: false };
+
+    /// A key that both replicas have served, blocked at 2,000 ms. D is one second.
+    fn blocked() -> Hand {
+        Hand::new()
+            .admin(1, Admin::GenerateKey { key: Key(0), fields: KeyFields::UNSAID })
+            .serves(1_500, 0, CHAT)
+            .identity_read(1_500, Kind::Key)
+            .serves(1_510, 1, CHAT)
+            .admin(2_000, Admin::BlockKey { key: Key(0) })
+    }
+
+    fn refused(hand: Hand, at_ms: u64, replica: u8, status: u16, refusal: Refusal) -> Hand {
+        let message = "no".to_owned();
+        let outcome = Outcome::Refused { status, refusal, error_type: None, message };
+        hand.asked(at_ms, replica, Op::Chat(CHAT), outcome)
+    }
+
+    /// Both replicas refuse once the bound has passed.
+    fn held(hand: Hand) -> Hand {
+        let hand = refused(hand, 3_200, 0, 401, Refusal::Blocked);
+        refused(hand, 3_210, 1, 401, Refusal::Blocked)
+    }
+
+    fn judged(mixed: Hand) -> Verdict {
+        judge(&[held(blocked()).done(), mixed.done()])
+    }
+
+    #[test]
+    fn a_block_that_the_other_release_loses_is_a_violation() {
+        let mixed = refused(blocked(), 3_200, 1, 401, Refusal::Blocked).serves(3_210, 0, CHAT);
+        assert_snapshot!(judged(mixed), @"
+        fail
+          replica 0 (of the described release) let 1 requests of key 0 through to the provider that no legal state allows; the first arrived 1209 ms after the last restriction was acknowledged, and older states are legal for 1000 ms
+        ");
+    }
+
+    #[test]
+    fn a_failure_of_either_release_is_a_violation() {
+        let mixed = refused(held(blocked()), 3_300, 0, 500, Refusal::Fault);
+        assert_snapshot!(judged(mixed), @"
+        fail
+          replica 0 (of the described release) fails on 1 calls; the first is refused 500 (gateway fault): no
+        ");
+    }
+
+    #[test]
+    fn a_refusal_of_what_is_allowed_is_a_violation() {
+        let mixed = Hand::new()
+            .admin(1, Admin::GenerateKey { key: Key(0), fields: KeyFields::UNSAID })
+            .serves(1_100, 0, CHAT);
+        let mixed = refused(mixed, 1_200, 1, 401, Refusal::Unauthenticated);
+        assert_snapshot!(judged(mixed), @"
+        fail
+          replica 1 (of the next release) refuses 1 requests of key 0 that every legal state allows; the first: refused 401 (unauthenticated): no
+        ");
+    }
+
+    #[test]
+    fn a_storm_of_reads_is_a_violation() {
+        let mixed = (0..6)
+            .fold(held(blocked()), |hand, more| hand.identity_read_by(1_600 + more, 1, Kind::Key));
+        assert_snapshot!(judged(mixed), @"
+        fail
+          7 identity reads with two releases, 1 with one (at most 4 can be explained)
+        ");
+    }
+
+    #[test]
+    fn a_line_that_one_release_does_not_write_is_a_violation() {
+        let mixed = held(blocked()).line(3_200, LogLevel::Warn, "unknown field in p");
+        assert_snapshot!(judged(mixed), @"
+        fail
+          1 lines at WARN or above that one release does not write; the first: unknown field in p
+        ");
+    }
+
+    #[test]
+    fn what_arrives_within_the_bound_is_fine() {
+        assert_eq!(judged(held(blocked().serves(2_900, 0, CHAT))), Verdict::Pass);
+    }
+
+    #[test]
+    fn a_release_that_was_never_asked_after_the_bound_proves_nothing() {
+        let mixed = refused(blocked(), 3_200, 0, 401, Refusal::Blocked);
+        assert_snapshot!(judged(mixed), @"inconclusive: replica 1 (of the next release) was asked for nothing that it had to refuse");
+    }
+
+    #[test]
+    fn one_drive_alone_proves_nothing() {
+        assert_snapshot!(judge(&[held(blocked()).done()]), @"inconclusive: the two drives to compare are not both there");
+    }
+
+    #[test]
+    fn each_release_writes_for_the_other_once() {
+        use crate::generators::plan_tree;
+        let manifest = Hand::new().done().manifest;
+        let tree = plan_tree(&plan(&manifest), 7, CHECK.id, 0).unwrap();
+        assert_snapshot!(story(&tree.current()).join("\n"), @r#"
+        create team "t0" with rpm_limit = 1000000 (replica 0)
+        create user "u0" with metadata = set, rpm_limit = 1000000 (replica 0)
+        create user "u1" with alias = null, metadata empty, tpm_limit = 9007199254740993 (replica 0)
+        add user "u0" to team "t0" with max_budget = null (replica 0)
+        generate key 0 with user_id = "u0", team_id = "t0", alias = set, metadata = set, max_budget = 1000000000 µ$, rpm_limit = null, tpm_limit = null (replica 0)
+        generate key 1 with user_id = "u1", team_id = null, alias = set, metadata = set, tpm_limit = null (replica 0)
+        in the background, every 40 ms: chat with key 0, model 1 (replica 0); chat with key 1, model 1 (replica 0); chat with key 0, model 1 (replica 1); chat with key 1, model 1 (replica 1)
+        wait 500 ms
+        block key 0 (replica 1)
+        update key 1 with models = [model 0] (replica 0)
+        wait 500 ms
+        stop the background traffic
+        wait the staleness bound and 100 ms
+        chat with key 0, model 1 (replica 1)
+        chat with key 0, model 1 (replica 0)
+        chat with key 1, model 1 (replica 0)
+        chat with key 1, model 1 (replica 1)
+        unblock key 0 (replica 1)
+        update key 1 with models = [model 0, model 1] (replica 0)
+        wait 500 ms
+        stop the background traffic
+        wait the staleness bound and 100 ms
+        chat with key 0, model 1 (replica 1)
+        chat with key 0, model 1 (replica 0)
+        chat with key 1, model 1 (replica 0)
+        chat with key 1, model 1 (replica 1)
+        "#);
+    }
+}

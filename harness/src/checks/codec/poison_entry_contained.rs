@@ -1,0 +1,584 @@
+//! A cache entry that nobody wrote costs one reload, and decides nothing.
+//!
+//! Before anything is poisoned, a key that may be served, a key that is barred and a key that was never
+//! issued are asked with, and what becomes of each is on record. Then entries of theirs are overwritten
+//! in Redis under the names that were seen on the way there: cut short, one byte damaged, of another
+//! type, or copied from another object. The damage always leaves something that no JSON writer wrote,
+//! for an entry that is whole cannot be told from a good one. Nobody's rights have changed, so every key
+//! is decided as before, on replicas that still remember it and on those that read the poison. Who reads
+//! it may ask the database once, writes what it found in its place, and says no more than three lines
+//! about it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::{collection::vec, prelude::*, sample::Index};
+
+use crate::{
+    capability::Capability,
+    check::{Check, Level, one_arm, whole},
+    clock::Micros,
+    generators::{
+        fewer::at_most,
+        identities::{Identities, at_first, strangers},
+        requests,
+    },
+    history::{Access, Event, History, Level as LogLevel, Manifest, RedisKey, Seen},
+    model::cache,
+    op::{Admin, Alias, Field, Key, KeyFields, Op, Outcome, Replica},
+    plan::{Plan, Step},
+    store_step::{Edit, Object, Poison},
+    verdict::{Proof, Verdict, Violation, proof},
+};
+
+/// The check.
+pub static CHECK: Check = Check {
+    id: "codec.poison-entry-contained",
+    title: "A cache entry that nobody wrote costs one reload, and decides nothing",
+    why: "An entry that was cut short, or that another object's stands in for, shuts a tenant out for \
+          as long as it lives, or lets in a key that was blocked.",
+    incidents: &[
+        "https://github.com/BerriAI/litellm/pull/26202",
+        "https://github.com/BerriAI/litellm/issues/11797",
+    ],
+    level: Level::Core,
+    needs: &[
+        Capability::VirtualKeys,
+        Capability::Teams,
+        Capability::Users,
+        Capability::Replicas,
+        Capability::RedisWire,
+        Capability::PostgresWire,
+        Capability::Logs,
+    ],
+    plan,
+    arms: one_arm,
+    judge,
+};
+
+/// The key that may be served, with whoever owns it.
+const SERVED: Key = Key(0);
+/// A key that is never poisoned: on every replica, something good was read last.
+const BYSTANDER: Key = Key(1);
+/// The key that is barred.
+const BARRED: Key = Key(2);
+/// The key that nobody issued.
+const NEVER_ISSUED: Key = Key(3);
+
+/// Lines at WARN or above that an entry may cost, as the catalogue has it.
+const LINES: usize = 3;
+
+/// The cost of an object's poison in reads, for each replica.
+const RELOADS: usize = 1;
+
+/// What is written over an entry, before it is known whose could be copied.
+#[derive(Clone, Copy, Debug)]
+enum Drawn {
+    Alone(Poison),
+    Copied(Index),
+}
+
+/// Flips reach the highest bit, which no byte of an ASCII entry has, and a cut leaves something out: what
+/// is left is no JSON.
+fn poison() -> impl Strategy<Value = Drawn> + use<> {
+    let alone = |poison| Just(Drawn::Alone(poison));
+    let flipped = (0..1_000_u16, 0x80..=0xff_u8)
+        .prop_map(|(at_permille, mask)| Drawn::Alone(Poison::Flipped { at_permille, mask }));
+    let cut = (0..1_000_u16).prop_map(|at_permille| Drawn::Alone(Poison::Cut { at_permille }));
+    prop_oneof![
+        3 => alone(Poison::Null),
+        3 => alone(Poison::Nothing),
+        3 => alone(Poison::EmptyText),
+        3 => alone(Poison::EmptyList),
+        3 => alone(Poison::EmptyObject),
+        3 => alone(Poison::HugeNumber),
+        12 => cut,
+        12 => flipped,
+        18 => any::<Index>().prop_map(Drawn::Copied),
+        3 => alone(Poison::Deep),
+        // It is 10 MiB that travel.
+        1 => alone(Poison::LongText),
+    ]
+}
+
+/// Entries that are warm in Redis and poisoned there, then read by replicas that did not remember them.
+fn plan(manifest: &Manifest) -> BoxedStrategy<Plan> {
+    let replicas = manifest.replicas;
+    let poisons = vec((any::<Index>(), poison()), 1..=3);
+    (strangers(1), any::<bool>(), poisons, at_most(2))
+        .prop_map(move |(mut drawn, is_blocked, poisons, rounds)| {
+            let barred_from = if is_blocked { Alias(0) } else { Alias(1) };
+            let only_first = Field::Set(vec![Alias(0)]);
+            let mut barred = KeyFields::UNSAID;
+            if !is_blocked {
+                barred.terms.models = only_first;
+            }
+            let objects = objects(&drawn);
+            drawn.keys.extend([KeyFields::UNSAID, barred]);
+            let mut steps = drawn.creation();
+            if is_blocked {
+                steps.push(at_first(Admin::BlockKey { key: BARRED }));
+            }
+            let ask = |key, replica| {
+                let alias = if key == BARRED { barred_from } else { Alias(0) };
+                requests::chat_of(key, alias, replica, false)
+            };
+            steps.extend([SERVED, BARRED, NEVER_ISSUED].map(|key| Step::Call(ask(key, 0))));
+            steps.extend((0..replicas).map(|replica| Step::Call(ask(BYSTANDER, replica))));
+            steps.extend(edits(&objects, &poisons));
+            for _ in 0..rounds {
+                steps.extend((1..replicas).chain([0]).map(|replica| {
+                    let asked = [NEVER_ISSUED, SERVED, BARRED].map(|key| ask(key, replica));
+                    Step::Together(asked.to_vec())
+                }));
+            }
+            // Which kinds may share an id is for `codec.key-spaces-disjoint` to ask.
+            Plan::new(drawn.ids, steps).apart()
+        })
+        .boxed()
+}
+
+/// What may be poisoned: the barred key, the key that is served, and its owners.
+fn objects(drawn: &Identities) -> Vec<Object> {
+    let users = drawn.users.keys().map(|user| Object::User(*user));
+    let teams = drawn.teams.keys().map(|team| Object::Team(*team));
+    let members =
+        drawn.members.keys().map(|(team, user)| Object::Member { team: *team, user: *user });
+    let keys = [Object::Key(BARRED), Object::Key(SERVED)];
+    keys.into_iter().chain(teams).chain(users).chain(members).collect()
+}
+
+/// The edits, one per object at most: the first that was drawn for it. What is copied is whole, for two
+/// copies on end would bring an entry back.
+fn edits(objects: &[Object], poisons: &[(Index, Drawn)]) -> Vec<Step> {
+    let mut poisoned = BTreeSet::new();
+    let mut edits = Vec::new();
+    for (whose, drawn) in poisons {
+        let object = *whose.get(objects);
+        if !poisoned.insert(object) {
+            continue;
+        }
+        let poison = match drawn {
+            Drawn::Alone(poison) => *poison,
+            Drawn::Copied(from) => {
+                let others: Vec<_> = std::iter::once(Object::Key(BYSTANDER))
+                    .chain(objects.iter().copied().filter(|other| !poisoned.contains(other)))
+                    .collect();
+                Poison::Foreign(*from.get(&others))
+            }
+        };
+        edits.push(Step::Store(Edit::Poison { object, poison }));
+    }
+    edits
+}
+
+/// An object whose entries were poisoned.
+struct Poisoned<'a> {
+    object: Object,
+    names: &'a [String],
+    at: Micros,
+    index: usize,
+}
+
+fn judge(histories: &[History]) -> Verdict {
+    let history = match whole(histories) {
+        Ok(history) => history,
+        Err(inconclusive) => return inconclusive,
+    };
+    let poisoned = poisoned(history);
+    let Some(first) = poisoned.first() else {
+        return Verdict::Inconclusive("nothing was found in Redis to be poisoned".to_owned());
+    };
+    let calls = history.calls();
+    let prompts: Vec<_> = calls.iter().filter(|seen| seen.chat().is_some()).collect();
+    let before = before(&prompts, first.at);
+    let after: Vec<_> = prompts.iter().filter(|seen| seen.invoked > first.at).copied().collect();
+    let mut violations = decided_otherwise(history, &before, &after, first);
+    for poisoned in &poisoned {
+        violations.extend(read_again(history, poisoned));
+        violations.extend(left_in_place(history, poisoned));
+    }
+    violations.extend(too_many_lines(history, &poisoned, first.at));
+    if !violations.is_empty() {
+        return Verdict::Fail(violations);
+    }
+    if !before.values().any(|decided| decided.answered()) {
+        return Verdict::Inconclusive("no key was served before anything was poisoned".to_owned());
+    }
+    if let Some(lost) = after.iter().find(|seen| !is_decided(seen)) {
+        let why = format!("what {} decided on the poison is not known", lost.call.replica);
+        return Verdict::Inconclusive(why);
+    }
+    if poisoned.iter().all(|poisoned| found(history, poisoned).next().is_none()) {
+        return Verdict::Inconclusive("no replica read what was poisoned".to_owned());
+    }
+    Verdict::Pass
+}
+
+fn poisoned(history: &History) -> Vec<Poisoned<'_>> {
+    let each = history.entries.iter().enumerate();
+    each.filter_map(|(index, entry)| match &entry.event {
+        Event::Edited { edit: Edit::Poison { object, .. }, names, .. } if !names.is_empty() => {
+            Some(Poisoned { object: *object, names, at: entry.at, index })
+        }
+        _ => None,
+    })
+    .collect()
+}
+
+fn is_decided(seen: &Seen<'_>) -> bool {
+    matches!(seen.outcome, Some(Outcome::Answered { .. } | Outcome::Refused { .. }))
+}
+
+/// What became of each key and model before anything was poisoned.
+fn before<'a>(prompts: &[&'a Seen<'a>], first: Micros) -> BTreeMap<(Key, Alias), &'a Seen<'a>> {
+    let decided = prompts.iter().filter(|seen| seen.invoked < first && is_decided(seen));
+    decided.filter_map(|seen| Some((asked(seen)?, *seen))).collect()
+}
+
+fn asked(seen: &Seen<'_>) -> Option<(Key, Alias)> {
+    seen.chat().map(|chat| (chat.key, chat.alias))
+}
+
+/// Keys that are served, refused or failed on otherwise than before the poison. Each breach is told once.
+fn decided_otherwise(
+    history: &History,
+    before: &BTreeMap<(Key, Alias), &Seen<'_>>,
+    after: &[&Seen<'_>],
+    poison: &Poisoned<'_>,
+) -> Vec<Violation> {
+    let issued: BTreeSet<_> = history
+        .calls()
+        .iter()
+        .filter_map(|seen| match &seen.call.op {
+            Op::Admin(Admin::GenerateKey { key, .. }) => Some(*key),
+            Op::Admin(_) | Op::Chat(_) | Op::ListModels { .. } => None,
+        })
+        .collect();
+    let mut breaches: BTreeMap<String, Vec<&Seen<'_>>> = BTreeMap::new();
+    for seen in after {
+        let (Some((key, alias)), Some(outcome)) = (asked(seen), seen.outcome) else { continue };
+        let replica = seen.call.replica;
+        let was = before.get(&(key, alias)).map(|before| before.answered());
+        let breach = match outcome {
+            Outcome::Refused { status: 500.., .. } => {
+                format!("{replica} fails on {key} once an entry is poisoned: {outcome}")
+            }
+            Outcome::Refused { .. } if was == Some(true) => {
+                format!("{replica} refuses {key}, which was served before: {outcome}")
+            }
+            Outcome::Answered { .. } if !issued.contains(&key) => {
+                format!("{replica} serves {key}, which was never issued")
+            }
+            Outcome::Answered { .. } if was == Some(false) => {
+                format!("{replica} serves {key} {alias}, which was refused before")
+            }
+            Outcome::Answered { .. }
+            | Outcome::Listed { .. }
+            | Outcome::Refused { .. }
+            | Outcome::Indeterminate { .. } => continue,
+        };
+        breaches.entry(breach).or_default().push(seen);
+    }
+    let told = breaches.into_iter().map(|(breach, seen)| {
+        let earlier = seen.first().and_then(|seen| before.get(&asked(seen)?));
+        let evidence = earlier.map(|seen| seen.last_index).into_iter().chain([poison.index]);
+        Violation {
+            summary: format!("{breach}{}", times(seen.len())),
+            evidence: proof(0, evidence.chain(seen.iter().map(|seen| seen.last_index))),
+        }
+    });
+    told.collect()
+}
+
+fn times(count: usize) -> String {
+    if count > 1 { format!(" ({count} times)") } else { String::new() }
+}
+
+/// Redis commands on a poisoned name once it was poisoned.
+fn on_its_names<'a>(
+    history: &'a History,
+    poisoned: &'a Poisoned<'_>,
+) -> impl Iterator<Item = (usize, Replica, &'a RedisKey)> {
+    let after = history.entries.iter().enumerate().skip(poisoned.index);
+    after
+        .filter_map(|(index, entry)| match &entry.event {
+            Event::Redis { replica, keys, .. } if entry.at >= poisoned.at => {
+                Some((index, *replica, keys))
+            }
+            _ => None,
+        })
+        .flat_map(|(index, replica, keys)| keys.iter().map(move |key| (index, replica, key)))
+        .filter(|(_, _, key)| poisoned.names.contains(&key.name))
+}
+
+/// Where poison was found by a replica.
+fn found<'a>(
+    history: &'a History,
+    poisoned: &'a Poisoned<'_>,
+) -> impl Iterator<Item = (usize, Replica, &'a RedisKey)> {
+    on_its_names(history, poisoned).filter(|(_, _, key)| key.access == Access::Hit)
+}
+
+/// A replica that reads a poisoned object from the database more often than once per reload.
+fn read_again(history: &History, poisoned: &Poisoned<'_>) -> Vec<Violation> {
+    let explained = RELOADS + cache::endings(&history.manifest, history.ended().since(poisoned.at));
+    let mut reads: BTreeMap<Replica, Vec<usize>> = BTreeMap::new();
+    for (index, entry, kinds) in history.identity_reads() {
+        let Event::Sql { replica, params, .. } = &entry.event else { continue };
+        let of_it = params.iter().flatten().any(|param| {
+            identifies(param, &history.prefix)
+                && poisoned.names.iter().any(|name| name.contains(param.as_str()))
+        });
+        if entry.at > poisoned.at && of_it && kinds.contains(&poisoned.object.kind()) {
+            reads.entry(*replica).or_default().push(index);
+        }
+    }
+    let too_many = reads.into_iter().filter(|(_, reads)| reads.len() > explained);
+    too_many
+        .map(|(replica, reads)| Violation {
+            summary: format!(
+                "{replica} reads the {} from the database {} times after its entry was poisoned \
+                 ({explained} can be explained)",
+                poisoned.object.kind(),
+                reads.len()
+            ),
+            evidence: proof(0, std::iter::once(poisoned.index).chain(reads)),
+        })
+        .collect()
+}
+
+/// Whether a parameter is an id of the case, or the hash of a key.
+fn identifies(param: &str, prefix: &str) -> bool {
+    const HASH: usize = 64;
+    let is_hash = param.len() == HASH && param.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_hash || param.starts_with(prefix)
+}
+
+/// A poisoned entry that a replica found, and that nobody replaced or removed.
+fn left_in_place(history: &History, poisoned: &Poisoned<'_>) -> Vec<Violation> {
+    let left = poisoned.names.iter().filter_map(|name| {
+        let (first, replica, _) = found(history, poisoned).find(|(_, _, key)| key.name == *name)?;
+        let is_replaced = on_its_names(history, poisoned).any(|(index, _, key)| {
+            let replaces = matches!(key.access, Access::Write | Access::Delete);
+            replaces && key.name == *name && index > first
+        });
+        (!is_replaced).then(|| Violation {
+            summary: format!("{replica} finds {name:?} poisoned, and nobody ever replaces it"),
+            evidence: [poisoned.index, first]
+                .into_iter()
+                .map(|index| Proof { arm: 0, index })
+                .collect(),
+        })
+    });
+    left.collect()
+}
+
+/// Lines at WARN or above that name the case, of origins that had nothing to say before the poison:
+/// more than its entries account for.
+fn too_many_lines(
+    history: &History,
+    poisoned: &[Poisoned<'_>],
+    first: Micros,
+) -> Option<Violation> {
+    let is_late = |index: usize| history.entries.get(index).is_some_and(|it| it.at >= first);
+    let known: BTreeSet<_> = history
+        .lines_at_least(LogLevel::Warn)
+        .filter(|(index, ..)| !is_late(*index))
+        .map(|(_, _, template, _)| template)
+        .collect();
+    let names: Vec<_> = poisoned.iter().flat_map(|poisoned| poisoned.names).collect();
+    let words = names.iter().flat_map(|name| name.split(|c: char| !c.is_ascii_alphanumeric()));
+    let ids: BTreeSet<_> =
+        words.filter(|word| identifies(word, &history.prefix)).chain([&*history.prefix]).collect();
+    let lines: Vec<_> = history
+        .lines_at_least(LogLevel::Warn)
+        .filter(|(index, _, template, text)| {
+            is_late(*index) && !known.contains(template) && ids.iter().any(|id| text.contains(id))
+        })
+        .collect();
+    let (_, _, template, _) = lines.first()?;
+    let most = LINES * names.len();
+    (lines.len() > most).then(|| Violation {
+        summary: format!(
+            "{} lines at WARN or above once {} entries are poisoned ({most} are enough); the first: \
+             {template}",
+            lines.len(),
+            names.len()
+        ),
+        evidence: proof(0, lines.iter().map(|(index, ..)| *index)),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use super::*;
+    use crate::{
+        generators::plan_tree,
+        history::hand::Hand,
+        op::{Call, Chat, Kind, Refusal},
+    };
+
+    const NAME: &str = "key:p0";
+
+    fn ask(key: Key) -> Op {
+        Op::Chat(Chat { key, alias: Alias(0), streamed: false })
+    }
+
+    fn served() -> Outcome {
+        Outcome::Answered { status: 200, fingerprint: None }
+    }
+
+    fn refused() -> Outcome {
+        Outcome::Refused {
+            status: 401,
+            refusal: Refusal::Blocked,
+            error_type: None,
+            message: "no".to_owned(),
+        }
+    }
+
+    fn poison(at_ms: u64, poison: Poison) -> (u64, Event) {
+        let edit = Edit::Poison { object: Object::Key(SERVED), poison };
+        (at_ms, Event::Edited { edit, touched: 1, names: vec![NAME.to_owned()] })
+    }
+
+    /// A key that is served and one that is barred; the entry of the first is poisoned at 50 ms.
+    fn poisoned() -> Hand {
+        let issue = |key| Admin::GenerateKey { key, fields: KeyFields::UNSAID };
+        let (at, poison) = poison(50, Poison::Null);
+        Hand::new()
+            .admin(1, issue(SERVED))
+            .admin(2, issue(BARRED))
+            .asked(10, 0, ask(SERVED), served())
+            .asked(20, 0, ask(BARRED), refused())
+            .asked(30, 0, ask(NEVER_ISSUED), refused())
+            .event(at, poison)
+    }
+
+    /// Replica 1 finds the poison, reads the database and writes what it found.
+    fn reloaded(hand: Hand) -> Hand {
+        hand.redis(60, 1, Access::Hit, NAME, None).event(61, read("p0")).redis(
+            62,
+            1,
+            Access::Write,
+            NAME,
+            Some(Kind::Key),
+        )
+    }
+
+    fn read(id: &str) -> Event {
+        Event::Sql {
+            replica: Replica(1),
+            answered: None,
+            sql: "SELECT * FROM keys WHERE id = $1".to_owned(),
+            params: vec![Some(id.to_owned())],
+            reads: vec![Kind::Key],
+            rows: Some(1),
+            error: None,
+        }
+    }
+
+    #[test]
+    fn an_entry_that_is_reloaded_and_replaced_passes() {
+        let history = reloaded(poisoned().asked(60, 1, ask(SERVED), served()));
+        assert_eq!(judge(&[history.done()]), Verdict::Pass);
+    }
+
+    #[test]
+    fn a_key_that_poison_shuts_out_is_a_violation() {
+        let history = reloaded(poisoned().asked(60, 1, ask(SERVED), refused()));
+        assert_snapshot!(judge(&[history.done()]), @"
+        fail
+          replica 1 refuses key 0, which was served before: refused 401 (blocked): no
+        ");
+    }
+
+    #[test]
+    fn a_key_that_poison_lets_in_is_a_violation() {
+        let history = reloaded(poisoned())
+            .asked(60, 1, ask(BARRED), served())
+            .asked(70, 1, ask(BARRED), served())
+            .asked(80, 1, ask(NEVER_ISSUED), served());
+        assert_snapshot!(judge(&[history.done()]), @"
+        fail
+          replica 1 serves key 2 model 0, which was refused before (2 times)
+          replica 1 serves key 3, which was never issued
+        ");
+    }
+
+    #[test]
+    fn poison_that_stays_is_a_violation() {
+        let history = poisoned()
+            .asked(60, 1, ask(SERVED), served())
+            .redis(60, 1, Access::Hit, NAME, None)
+            .event(61, read("p0"));
+        assert_snapshot!(judge(&[history.done()]), @r#"
+        fail
+          replica 1 finds "key:p0" poisoned, and nobody ever replaces it
+        "#);
+    }
+
+    #[test]
+    fn a_second_reload_is_a_violation_and_the_read_of_another_key_is_none() {
+        let history = reloaded(poisoned().asked(60, 1, ask(SERVED), served()))
+            .event(70, read("p0"))
+            .event(70, read("p9"));
+        assert_snapshot!(judge(&[history.done()]), @"
+        fail
+          replica 1 reads the key from the database 2 times after its entry was poisoned (1 can be explained)
+        ");
+    }
+
+    #[test]
+    fn a_fourth_line_is_a_violation_and_a_line_that_came_before_is_none() {
+        let quiet = poisoned().line(20, LogLevel::Warn, "refused a key of p");
+        let quiet = reloaded(quiet.asked(60, 1, ask(SERVED), served()));
+        let noisy = (61..65).fold(quiet, |hand, at| {
+            let hand = hand.line(at, LogLevel::Warn, "refused a key of p");
+            hand.line(at, LogLevel::Error, "cannot decode the entry of p")
+        });
+        assert_snapshot!(judge(&[noisy.done()]), @"
+        fail
+          4 lines at WARN or above once 1 entries are poisoned (3 are enough); the first: cannot decode the entry of p
+        ");
+    }
+
+    #[test]
+    fn poison_that_nobody_reads_proves_nothing() {
+        let history = poisoned().asked(60, 1, ask(SERVED), served());
+        assert_snapshot!(judge(&[history.done()]), @"inconclusive: no replica read what was poisoned");
+    }
+
+    #[test]
+    fn a_cache_in_which_there_is_nothing_to_poison_proves_nothing() {
+        let history = Hand::new().asked(10, 0, ask(SERVED), served());
+        assert_snapshot!(judge(&[history.done()]), @"inconclusive: nothing was found in Redis to be poisoned");
+    }
+
+    #[test]
+    fn what_is_not_known_proves_nothing() {
+        let lost = Outcome::Indeterminate { why: "connection reset".to_owned() };
+        let history = reloaded(poisoned().asked(60, 1, ask(SERVED), lost));
+        assert_snapshot!(judge(&[history.done()]), @"inconclusive: what replica 1 decided on the poison is not known");
+    }
+
+    #[test]
+    fn only_the_key_that_nobody_issued_is_asked_with_and_not_generated() {
+        let manifest = Hand::new().done().manifest;
+        for case in 0..32 {
+            let plan = plan_tree(&plan(&manifest), 7, CHECK.id, case).unwrap().current();
+            let (mut issued, mut asked) = (BTreeSet::new(), BTreeSet::new());
+            for Call { op, .. } in plan.calls() {
+                match op {
+                    Op::Admin(Admin::GenerateKey { key, .. }) => issued.insert(*key),
+                    Op::Chat(chat) => asked.insert(chat.key),
+                    Op::Admin(_) | Op::ListModels { .. } => true,
+                };
+            }
+            assert_eq!(issued, BTreeSet::from([SERVED, BYSTANDER, BARRED]));
+            assert_eq!(asked.difference(&issued).collect::<Vec<_>>(), [&NEVER_ISSUED]);
+        }
+    }
+}
