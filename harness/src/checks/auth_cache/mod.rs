@@ -2,3 +2,7 @@
 
 pub mod accepted_state_usable;
 pub mod db_call_bound;
+pub mod negative_lookup;
+pub mod replica_scaling;
+pub mod single_flight;
+pub mod ttl_honoured;
