@@ -24,3 +24,5 @@ mod workers;
 mod regeneration;
 #[cfg(test)]
 mod cold_keys;
+#[cfg(test)]
+mod cache_numbers;
