@@ -25,4 +25,8 @@ mod regeneration;
 #[cfg(test)]
 mod cold_keys;
 #[cfg(test)]
+mod cache_entries;
+#[cfg(test)]
+mod organisations;
+#[cfg(test)]
 mod cache_numbers;
