@@ -30,3 +30,5 @@ mod cache_entries;
 mod organisations;
 #[cfg(test)]
 mod cache_numbers;
+#[cfg(test)]
+mod load;
