@@ -1,5 +1,7 @@
 //! The contract of a check: a property, the plan that provokes a breach, and the judgement.
 
+use std::num::NonZeroU8;
+
 use proptest::strategy::BoxedStrategy;
 
 use crate::{
@@ -54,6 +56,13 @@ pub struct Shape {
     pub topology: Topology,
     /// Which releases its replicas are of.
     pub builds: Builds,
+}
+
+impl Shape {
+    /// Replicas of these releases that share one Redis.
+    pub fn of(replicas: NonZeroU8, workers: NonZeroU8, builds: Builds) -> Shape {
+        Shape { topology: Topology { replicas, workers, redis: true }, builds }
+    }
 }
 
 /// Which releases the replicas of a stack are of.

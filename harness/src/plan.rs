@@ -220,9 +220,21 @@ fn tell_step(plan: &Plan, step: &Step) -> String {
     }
 }
 
+/// Calls in words, in the order in which each first comes; those that repeat are told once.
 fn tell_each(plan: &Plan, calls: &[Call]) -> String {
-    let told: Vec<_> = calls.iter().map(|call| tell(plan, call)).collect();
-    told.join("; ")
+    let mut told: Vec<(String, usize)> = Vec::new();
+    for call in calls {
+        let call = tell(plan, call);
+        match told.iter_mut().find(|(known, _)| *known == call) {
+            Some((_, times)) => *times += 1,
+            None => told.push((call, 1)),
+        }
+    }
+    let told = told.into_iter().map(|(call, times)| match times {
+        1 => call,
+        times => format!("{times} × {call}"),
+    });
+    told.collect::<Vec<_>>().join("; ")
 }
 
 /// A call in words, and where it is sent.
@@ -341,6 +353,17 @@ mod tests {
 
     use super::*;
     use crate::op::{Alias, Key, Replica};
+
+    #[test]
+    fn calls_that_repeat_within_a_step_are_told_once() {
+        let chat = Chat { key: Key(0), alias: Alias(0), streamed: false };
+        let at = |replica| Call { replica: Replica(replica), op: Op::Chat(chat) };
+        let plan = Plan::new(Vec::new(), vec![Step::Together(vec![at(0), at(1), at(0)])]);
+        assert_snapshot!(
+            story(&plan).join("\n"),
+            @"together: 2 × chat with key 0, model 0 (replica 0); chat with key 0, model 0 (replica 1)"
+        );
+    }
 
     #[test]
     fn a_plan_reads_as_a_story() {

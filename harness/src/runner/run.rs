@@ -1,8 +1,8 @@
 //! Runs checks: generates their cases, drives them side by side, judges, and shrinks what fails.
 
-use std::{ops::ControlFlow, time::Duration};
+use std::{collections::BTreeSet, ops::ControlFlow, time::Duration};
 
-use futures::{StreamExt, stream};
+use futures::{StreamExt, future::join_all, stream};
 use proptest::strategy::ValueTree;
 
 use super::{
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     capability::Capability,
-    check::{Arm, Check},
+    check::{Arm, Check, Stack},
     clock::Micros,
     generators::plan_tree,
     history::History,
@@ -121,16 +121,17 @@ pub async fn check(
     for case in 0..cases {
         trees.push((case, plan_tree(&strategy, settings.seed, check.id, case)?.current()));
     }
-    // A fault strikes whoever is on the stack.
-    let alone = must_be_alone(driver, check) || trees.iter().any(|(_, plan)| plan.strikes());
-    let at_once =
+    // A fault strikes whoever is on the stack, and arms that are driven at once load the machine alone.
+    let alone = must_be_alone(driver, check)
+        || trees.iter().any(|(_, plan)| plan.strikes() || at_once(&(check.arms)(plan)));
+    let side_by_side =
         if alone { 1 } else { settings.side_by_side.clamp(1, driver.adapter.side_by_side()) };
     let mut results = stream::iter(trees)
         .map(|(case, plan)| async move {
             let (verdict, histories) = drive_and_judge(stacks, check, &plan, alone).await;
             CaseResult { case, verdict, histories }
         })
-        .buffer_unordered(at_once);
+        .buffer_unordered(side_by_side);
     let mut judged = 0;
     let mut broken_off = false;
     let mut telling: Option<CaseResult> = None;
@@ -177,6 +178,18 @@ fn must_be_alone(driver: &Driver, check: &Check) -> bool {
     check.needs.contains(&Capability::Logs) && !driver.adapter.lines_can_be_joined()
 }
 
+/// Whether the arms of a plan can be driven at once: each has a stack that no other one has.
+fn at_once(arms: &[Arm]) -> bool {
+    let own: BTreeSet<_> = arms
+        .iter()
+        .filter_map(|arm| match arm.stack {
+            Stack::Own(shape) => Some(shape),
+            Stack::Shared => None,
+        })
+        .collect();
+    arms.len() > 1 && own.len() == arms.len()
+}
+
 /// Drives every arm of a plan and judges the histories.
 pub async fn drive_and_judge(
     stacks: &Stacks,
@@ -184,10 +197,13 @@ pub async fn drive_and_judge(
     plan: &Plan,
     alone: bool,
 ) -> (Verdict, Vec<History>) {
-    let mut histories = Vec::new();
-    for arm in (check.arms)(plan) {
-        histories.push(stacks.driver(arm.stack).drive(&arm, alone).await);
-    }
+    let arms = (check.arms)(plan);
+    let driving = arms.iter().map(|arm| stacks.driver(arm.stack).drive(arm, alone));
+    let histories = if at_once(&arms) {
+        join_all(driving).await
+    } else {
+        stream::iter(driving).buffered(1).collect().await
+    };
     ((check.judge)(&histories), histories)
 }
 
