@@ -28,6 +28,9 @@ pub struct Cache {
     /// What each process asked of the stores, over the whole run.
     #[serde(default)]
     pub workers: Vec<CacheWorker>,
+    /// Looked-up names that were too many to remember: so many misses of workers may not be told.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub forgotten: u64,
 }
 
 /// What the cache did for keys of one class.
@@ -224,6 +227,11 @@ fn percent(share: Option<f64>) -> String {
 
 fn each(number: Option<f64>) -> String {
     number.map_or_else(|| "-".to_owned(), |number| format!("{number:.2}"))
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for this signature")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 #[cfg(test)]

@@ -270,6 +270,7 @@ pub(crate) fn cache() -> Cache {
         ],
         left_out: BTreeMap::from([("may have met cold entries".to_owned(), 81)]),
         workers: vec![worker(Some(0), 30), worker(None, 1)],
+        forgotten: 0,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{io::Write, ops::ControlFlow};
 
 use crate::{
-    check::Check,
+    check::{Check, Stack},
     checks,
     clock::Micros,
     runner::run::{CaseResult, CheckResult, Watcher},
@@ -104,8 +104,13 @@ impl<'a> Progress<'a> {
 impl Watcher for Progress<'_> {
     fn case(&mut self, check: &Check, result: &CaseResult) -> ControlFlow<()> {
         self.judged += 1;
-        for history in &result.histories {
-            self.warm.add(history);
+        // A stack of a check's own may be broken on purpose: what it costs is for the check to judge.
+        let plan = result.histories.first().map(|history| &history.plan);
+        let arms = plan.map(|plan| (check.arms)(plan)).unwrap_or_default();
+        for (arm, history) in arms.iter().zip(&result.histories) {
+            if arm.stack == Stack::Shared {
+                self.warm.add(history);
+            }
         }
         if self.over_write {
             self.say(&format!("{}: {} of {} cases", check.id, self.judged, self.cases));

@@ -89,7 +89,7 @@ pub fn cache(warm: &Warm, window: &Window) -> Cache {
     classes.sort_by(|a, b| a.all.worse_first(&b.all));
     let left_out =
         warm.left_out.iter().map(|(why, count)| (reason(*why).to_owned(), *count)).collect();
-    Cache { classes, left_out, workers: workers(window) }
+    Cache { classes, left_out, workers: workers(window), forgotten: window.forgotten }
 }
 
 fn numbers(cost: &Cost) -> CacheNumbers {

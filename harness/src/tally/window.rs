@@ -122,7 +122,7 @@ impl Snapshot {
             took: self.at.since(before.at),
             requests: gained(&self.requests, &before.requests, |now, then| now - then),
             cells: gained(&self.cells, &before.cells, Counts::less),
-            forgotten: self.forgotten - before.forgotten,
+            forgotten: self.forgotten.saturating_sub(before.forgotten),
             looked_up: self.looked_up(),
         }
     }
