@@ -170,8 +170,9 @@ fn check_all(bytes: &[u8]) {
         assert_eq!(is_blocked(known.as_ref()), is_blocked(newer.as_ref()), "{entry}");
         match known {
             Some(identity) => {
-                let (_, again) = Entries { schema: version }.encode(kind, &identity).unwrap();
-                let again: Value = serde_json::from_slice(&again).unwrap();
+                let again = Entries { schema: version }.encode(kind, &identity);
+                let (_, again) = again.expect("what was read can be written");
+                let again: Value = serde_json::from_slice(&again).expect("what is written is JSON");
                 assert!(same(&again, &entry), "{entry} is written as {again}");
             }
             None => {
