@@ -120,18 +120,18 @@ fn restriction() -> impl Strategy<Value = Restriction> + use<> {
 }
 
 /// Two keys in use on both replicas, restricted through one replica each, and in half of the plans
-/// released again.
+/// released again. What takes time is drawn first, so that it goes first when a plan is shrunk.
 fn plan(_: &Manifest) -> BoxedStrategy<Plan> {
     let keys = usize::try_from(KEYS).unwrap_or(usize::MAX);
     (
-        strangers(keys),
+        any::<bool>(),
         at_most(KEYS),
         vec(restriction(), keys),
         0..REPLICAS.get(),
         0..REPLICAS.get(),
-        any::<bool>(),
+        strangers(keys),
     )
-        .prop_map(|(drawn, keys, restrictions, through, asked_first, is_lifted)| {
+        .prop_map(|(is_lifted, keys, restrictions, through, asked_first, drawn)| {
             let drawn = drawn.with_keys(usize::try_from(keys).unwrap_or(usize::MAX));
             let drawn = with_all_models(drawn);
             let changes: Vec<_> = drawn
@@ -155,8 +155,10 @@ fn plan(_: &Manifest) -> BoxedStrategy<Plan> {
                         Step::Call(Call { replica, op: Op::Admin(admin.clone()) })
                     }));
                 }
-                steps.push(Step::Wait(Wait::Milliseconds(IN_USE_MS)));
-                steps.push(Step::StopTraffic);
+                if part == 0 {
+                    steps.push(Step::Wait(Wait::Milliseconds(IN_USE_MS)));
+                    steps.push(Step::StopTraffic);
+                }
                 steps.push(Step::Wait(Wait::StalenessAnd { more_ms: 100 }));
                 for key in drawn.key_places() {
                     let first = at(asked_first, key);
@@ -380,6 +382,7 @@ mod tests {
 
     use super::*;
     use crate::{
+        generators::plan_tree,
         history::hand::Hand,
         op::{Chat, KeyFields, Kind, Refusal},
         plan::story,
@@ -479,21 +482,20 @@ mod tests {
     }
 
     #[test]
-    fn each_release_writes_for_the_other_once() {
-        use crate::generators::plan_tree;
+    fn each_release_writes_what_the_other_reads() {
         let manifest = Hand::new().done().manifest;
         let tree = plan_tree(&plan(&manifest), 7, CHECK.id, 0).unwrap();
         assert_snapshot!(story(&tree.current()).join("\n"), @r#"
-        create team "t0" with rpm_limit = 1000000 (replica 0)
-        create user "u0" with metadata = set, rpm_limit = 1000000 (replica 0)
-        create user "u1" with alias = null, metadata empty, tpm_limit = 9007199254740993 (replica 0)
-        add user "u0" to team "t0" with max_budget = null (replica 0)
-        generate key 0 with user_id = "u0", team_id = "t0", alias = set, metadata = set, max_budget = 1000000000 µ$, rpm_limit = null, tpm_limit = null (replica 0)
-        generate key 1 with user_id = "u1", team_id = null, alias = set, metadata = set, tpm_limit = null (replica 0)
+        create team "t0" with alias = null, rpm_limit = 1000000 (replica 0)
+        create user "u0" with alias = set, metadata = set, rpm_limit = 1000000 (replica 0)
+        create user "u1" with alias empty, metadata = set (replica 0)
+        add user "u0" to team "t0" (replica 0)
+        generate key 0 with user_id = "u0", team_id = "t0", alias = null, metadata empty, rpm_limit = 1000000 (replica 0)
+        generate key 1 with user_id = "u1", metadata = null, max_budget = 1000000000 µ$, rpm_limit = null (replica 0)
         in the background, every 40 ms: chat with key 0, model 1 (replica 0); chat with key 1, model 1 (replica 0); chat with key 0, model 1 (replica 1); chat with key 1, model 1 (replica 1)
         wait 500 ms
-        block key 0 (replica 1)
-        update key 1 with models = [model 0] (replica 0)
+        block team "t0" (replica 1)
+        block key 1 (replica 0)
         wait 500 ms
         stop the background traffic
         wait the staleness bound and 100 ms
@@ -501,10 +503,8 @@ mod tests {
         chat with key 0, model 1 (replica 0)
         chat with key 1, model 1 (replica 0)
         chat with key 1, model 1 (replica 1)
-        unblock key 0 (replica 1)
-        update key 1 with models = [model 0, model 1] (replica 0)
-        wait 500 ms
-        stop the background traffic
+        unblock team "t0" (replica 1)
+        unblock key 1 (replica 0)
         wait the staleness bound and 100 ms
         chat with key 0, model 1 (replica 1)
         chat with key 0, model 1 (replica 0)

@@ -22,12 +22,12 @@ use crate::{
         identities::{Identities, at_first, strangers},
         requests,
     },
-    history::{Access, Event, History, Level as LogLevel, Manifest, RedisKey, Seen},
+    history::{Access, Event, History, Level as LogLevel, Manifest, Seen},
     model::cache,
     op::{Admin, Alias, Field, Key, KeyFields, Op, Outcome, Replica},
     plan::{Plan, Step},
     store_step::{Edit, Object, Poison},
-    verdict::{Proof, Verdict, Violation, proof},
+    verdict::{Verdict, Violation, proof},
 };
 
 /// The check.
@@ -85,16 +85,16 @@ fn poison() -> impl Strategy<Value = Drawn> + use<> {
         .prop_map(|(at_permille, mask)| Drawn::Alone(Poison::Flipped { at_permille, mask }));
     let cut = (0..1_000_u16).prop_map(|at_permille| Drawn::Alone(Poison::Cut { at_permille }));
     prop_oneof![
-        3 => alone(Poison::Null),
-        3 => alone(Poison::Nothing),
-        3 => alone(Poison::EmptyText),
-        3 => alone(Poison::EmptyList),
-        3 => alone(Poison::EmptyObject),
-        3 => alone(Poison::HugeNumber),
-        12 => cut,
-        12 => flipped,
-        18 => any::<Index>().prop_map(Drawn::Copied),
-        3 => alone(Poison::Deep),
+        6 => alone(Poison::Null),
+        6 => alone(Poison::Nothing),
+        6 => alone(Poison::EmptyText),
+        6 => alone(Poison::EmptyList),
+        6 => alone(Poison::EmptyObject),
+        6 => alone(Poison::HugeNumber),
+        24 => cut,
+        24 => flipped,
+        36 => any::<Index>().prop_map(Drawn::Copied),
+        6 => alone(Poison::Deep),
         // It is 10 MiB that travel.
         1 => alone(Poison::LongText),
     ]
@@ -122,8 +122,10 @@ fn plan(manifest: &Manifest) -> BoxedStrategy<Plan> {
                 let alias = if key == BARRED { barred_from } else { Alias(0) };
                 requests::chat_of(key, alias, replica, false)
             };
-            steps.extend([SERVED, BARRED, NEVER_ISSUED].map(|key| Step::Call(ask(key, 0))));
+            steps.push(Step::Call(ask(NEVER_ISSUED, 0)));
             steps.extend((0..replicas).map(|replica| Step::Call(ask(BYSTANDER, replica))));
+            // Last, so that little of their entries' lives has passed.
+            steps.extend([SERVED, BARRED].map(|key| Step::Call(ask(key, 0))));
             steps.extend(edits(&objects, &poisons));
             for _ in 0..rounds {
                 steps.extend((1..replicas).chain([0]).map(|replica| {
@@ -193,9 +195,15 @@ fn judge(histories: &[History]) -> Verdict {
     let before = before(&prompts, first.at);
     let after: Vec<_> = prompts.iter().filter(|seen| seen.invoked > first.at).copied().collect();
     let mut violations = decided_otherwise(history, &before, &after, first);
+    let mut doubt = None;
     for poisoned in &poisoned {
         violations.extend(read_again(history, poisoned));
-        violations.extend(left_in_place(history, poisoned));
+        for left in left_in_place(history, poisoned, first.at) {
+            match left {
+                Left::Breach(violation) => violations.push(violation),
+                Left::InDoubt(why) => doubt = doubt.or(Some(why)),
+            }
+        }
     }
     violations.extend(too_many_lines(history, &poisoned, first.at));
     if !violations.is_empty() {
@@ -208,7 +216,13 @@ fn judge(histories: &[History]) -> Verdict {
         let why = format!("what {} decided on the poison is not known", lost.call.replica);
         return Verdict::Inconclusive(why);
     }
-    if poisoned.iter().all(|poisoned| found(history, poisoned).next().is_none()) {
+    if let Some(why) = doubt {
+        return Verdict::Inconclusive(why);
+    }
+    let is_found = |poisoned: &Poisoned<'_>| {
+        poisoned.names.iter().any(|name| found(history, poisoned, name).is_some())
+    };
+    if !poisoned.iter().any(is_found) {
         return Verdict::Inconclusive("no replica read what was poisoned".to_owned());
     }
     Verdict::Pass
@@ -295,43 +309,38 @@ fn times(count: usize) -> String {
 }
 
 /// Redis commands on a poisoned name once it was poisoned.
-fn on_its_names<'a>(
+fn on_its_name<'a>(
     history: &'a History,
     poisoned: &'a Poisoned<'_>,
-) -> impl Iterator<Item = (usize, Replica, &'a RedisKey)> {
-    let after = history.entries.iter().enumerate().skip(poisoned.index);
-    after
-        .filter_map(|(index, entry)| match &entry.event {
+    name: &'a str,
+) -> impl Iterator<Item = (usize, Replica, Access)> {
+    let commands = history.entries.iter().enumerate().skip(poisoned.index);
+    commands
+        .filter_map(move |(index, entry)| match &entry.event {
             Event::Redis { replica, keys, .. } if entry.at >= poisoned.at => {
-                Some((index, *replica, keys))
+                Some(keys.iter().map(move |key| (index, *replica, key)))
             }
             _ => None,
         })
-        .flat_map(|(index, replica, keys)| keys.iter().map(move |key| (index, replica, key)))
-        .filter(|(_, _, key)| poisoned.names.contains(&key.name))
+        .flatten()
+        .filter(move |(_, _, key)| key.name == name)
+        .map(|(index, replica, key)| (index, replica, key.access))
 }
 
-/// Where poison was found by a replica.
-fn found<'a>(
-    history: &'a History,
-    poisoned: &'a Poisoned<'_>,
-) -> impl Iterator<Item = (usize, Replica, &'a RedisKey)> {
-    on_its_names(history, poisoned).filter(|(_, _, key)| key.access == Access::Hit)
+/// Where the poison itself was found first: before anybody replaced it, and before it ended.
+fn found(history: &History, poisoned: &Poisoned<'_>, name: &str) -> Option<(usize, Replica)> {
+    on_its_name(history, poisoned, name)
+        .take_while(|(_, _, access)| matches!(access, Access::Hit | Access::Other))
+        .find(|(_, _, access)| *access == Access::Hit)
+        .map(|(index, replica, _)| (index, replica))
 }
 
 /// A replica that reads a poisoned object from the database more often than once per reload.
 fn read_again(history: &History, poisoned: &Poisoned<'_>) -> Vec<Violation> {
     let explained = RELOADS + cache::endings(&history.manifest, history.ended().since(poisoned.at));
     let mut reads: BTreeMap<Replica, Vec<usize>> = BTreeMap::new();
-    for (index, entry, kinds) in history.identity_reads() {
-        let Event::Sql { replica, params, .. } = &entry.event else { continue };
-        let of_it = params.iter().flatten().any(|param| {
-            identifies(param, &history.prefix)
-                && poisoned.names.iter().any(|name| name.contains(param.as_str()))
-        });
-        if entry.at > poisoned.at && of_it && kinds.contains(&poisoned.object.kind()) {
-            reads.entry(*replica).or_default().push(index);
-        }
+    for (index, replica) in reloads(history, poisoned) {
+        reads.entry(replica).or_default().push(index);
     }
     let too_many = reads.into_iter().filter(|(_, reads)| reads.len() > explained);
     too_many
@@ -347,6 +356,20 @@ fn read_again(history: &History, poisoned: &Poisoned<'_>) -> Vec<Violation> {
         .collect()
 }
 
+/// Statements that read a poisoned object once it was poisoned.
+fn reloads(history: &History, poisoned: &Poisoned<'_>) -> impl Iterator<Item = (usize, Replica)> {
+    history.identity_reads().filter_map(|(index, entry, kinds)| {
+        let Event::Sql { replica, params, .. } = &entry.event else { return None };
+        let is_of_it = params.iter().flatten().any(|param| {
+            identifies(param, &history.prefix)
+                && poisoned.names.iter().any(|name| name.contains(param.as_str()))
+        });
+        let is_reload =
+            entry.at > poisoned.at && is_of_it && kinds.contains(&poisoned.object.kind());
+        is_reload.then_some((index, *replica))
+    })
+}
+
 /// Whether a parameter is an id of the case, or the hash of a key.
 fn identifies(param: &str, prefix: &str) -> bool {
     const HASH: usize = 64;
@@ -354,23 +377,53 @@ fn identifies(param: &str, prefix: &str) -> bool {
     is_hash || param.starts_with(prefix)
 }
 
-/// A poisoned entry that a replica found, and that nobody replaced or removed.
-fn left_in_place(history: &History, poisoned: &Poisoned<'_>) -> Vec<Violation> {
+/// A poisoned entry that was found and stayed.
+enum Left {
+    /// Nothing stood in the way of replacing it.
+    Breach(Violation),
+    /// The gateway complained of something else meanwhile, which may have.
+    InDoubt(String),
+}
+
+/// Poisoned entries that a replica found, and that nobody replaced or removed.
+fn left_in_place(history: &History, poisoned: &Poisoned<'_>, first_poison: Micros) -> Vec<Left> {
     let left = poisoned.names.iter().filter_map(|name| {
-        let (first, replica, _) = found(history, poisoned).find(|(_, _, key)| key.name == *name)?;
-        let is_replaced = on_its_names(history, poisoned).any(|(index, _, key)| {
-            let replaces = matches!(key.access, Access::Write | Access::Delete);
-            replaces && key.name == *name && index > first
+        let (first, replica) = found(history, poisoned, name)?;
+        let is_replaced = on_its_name(history, poisoned, name).any(|(index, _, access)| {
+            index > first && matches!(access, Access::Write | Access::Delete)
         });
-        (!is_replaced).then(|| Violation {
-            summary: format!("{replica} finds {name:?} poisoned, and nobody ever replaces it"),
-            evidence: [poisoned.index, first]
-                .into_iter()
-                .map(|index| Proof { arm: 0, index })
-                .collect(),
-        })
+        if is_replaced {
+            return None;
+        }
+        let told = format!("{replica} finds {name:?} poisoned, and nobody ever replaces it");
+        // Redis may be out of reach for who has read the database and would write.
+        let is_reloaded = reloads(history, poisoned).any(|(_, by)| by == replica);
+        let complaint = new_lines(history, first_poison)
+            .find(|(_, _, text)| is_reloaded && !text.contains(&history.prefix));
+        if let Some((_, template, _)) = complaint {
+            return Some(Left::InDoubt(format!(
+                "{told}; meanwhile the gateway complained: {template}"
+            )));
+        }
+        let evidence = proof(0, [poisoned.index, first]);
+        Some(Left::Breach(Violation { summary: told, evidence }))
     });
     left.collect()
+}
+
+/// Lines at WARN or above since a moment, of origins that had nothing to say before it.
+fn new_lines(history: &History, since: Micros) -> impl Iterator<Item = (usize, &str, &str)> {
+    let is_late =
+        move |index: usize| history.entries.get(index).is_some_and(|entry| entry.at >= since);
+    let known: BTreeSet<_> = history
+        .lines_at_least(LogLevel::Warn)
+        .filter(|(index, ..)| !is_late(*index))
+        .map(|(_, _, template, _)| template)
+        .collect();
+    history
+        .lines_at_least(LogLevel::Warn)
+        .filter(move |(index, _, template, _)| is_late(*index) && !known.contains(template))
+        .map(|(index, _, template, text)| (index, template, text))
 }
 
 /// Lines at WARN or above that name the case, of origins that had nothing to say before the poison:
@@ -380,23 +433,14 @@ fn too_many_lines(
     poisoned: &[Poisoned<'_>],
     first: Micros,
 ) -> Option<Violation> {
-    let is_late = |index: usize| history.entries.get(index).is_some_and(|it| it.at >= first);
-    let known: BTreeSet<_> = history
-        .lines_at_least(LogLevel::Warn)
-        .filter(|(index, ..)| !is_late(*index))
-        .map(|(_, _, template, _)| template)
-        .collect();
     let names: Vec<_> = poisoned.iter().flat_map(|poisoned| poisoned.names).collect();
     let words = names.iter().flat_map(|name| name.split(|c: char| !c.is_ascii_alphanumeric()));
     let ids: BTreeSet<_> =
         words.filter(|word| identifies(word, &history.prefix)).chain([&*history.prefix]).collect();
-    let lines: Vec<_> = history
-        .lines_at_least(LogLevel::Warn)
-        .filter(|(index, _, template, text)| {
-            is_late(*index) && !known.contains(template) && ids.iter().any(|id| text.contains(id))
-        })
+    let lines: Vec<_> = new_lines(history, first)
+        .filter(|(_, _, text)| ids.iter().any(|id| text.contains(id)))
         .collect();
-    let (_, _, template, _) = lines.first()?;
+    let (_, template, _) = lines.first()?;
     let most = LINES * names.len();
     (lines.len() > most).then(|| Violation {
         summary: format!(
@@ -543,6 +587,26 @@ mod tests {
         fail
           4 lines at WARN or above once 1 entries are poisoned (3 are enough); the first: cannot decode the entry of p
         ");
+    }
+
+    #[test]
+    fn poison_that_stays_while_the_gateway_complains_of_something_else_proves_nothing() {
+        let history = poisoned()
+            .asked(60, 1, ask(SERVED), served())
+            .redis(60, 1, Access::Hit, NAME, None)
+            .event(61, read("p0"))
+            .line(62, LogLevel::Warn, "redis is down");
+        assert_snapshot!(judge(&[history.done()]), @r#"inconclusive: replica 1 finds "key:p0" poisoned, and nobody ever replaces it; meanwhile the gateway complained: redis is down"#);
+    }
+
+    #[test]
+    fn poison_that_ended_before_it_was_read_proves_nothing() {
+        let history = poisoned()
+            .asked(60, 1, ask(SERVED), served())
+            .redis(60, 1, Access::Miss, NAME, None)
+            .redis(62, 1, Access::Write, NAME, Some(Kind::Key))
+            .redis(70, 0, Access::Hit, NAME, Some(Kind::Key));
+        assert_snapshot!(judge(&[history.done()]), @"inconclusive: no replica read what was poisoned");
     }
 
     #[test]
