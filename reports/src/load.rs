@@ -354,7 +354,9 @@ fn growth(slope: &Slope, style: Style, out: &mut dyn Write) -> io::Result<()> {
         .iter()
         .map(|(processes, reads)| format!("{processes}: {}", grouped(*reads)))
         .collect();
-    let told = match (slope.slope, slope.at_most) {
+    // A slope that rounds to nothing has no sign.
+    let found = slope.slope.map(|found| if found.abs() < 0.005 { 0.0 } else { found });
+    let told = match (found, slope.at_most) {
         (Some(found), Some(at_most)) => {
             format!("{found:.2} for each more process, at most {at_most:.2}: {}", slope.verdict)
         }

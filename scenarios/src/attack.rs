@@ -26,7 +26,7 @@ use goose::{
 };
 use tokio::{
     sync::{Notify, oneshot},
-    time::{MissedTickBehavior, interval, sleep_until},
+    time::{MissedTickBehavior, interval, sleep, sleep_until},
 };
 
 use crate::{
@@ -40,6 +40,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How much longer than the ramp it may take until all callers are there.
 const LATE: Duration = Duration::from_secs(30);
+
+/// How long a caller that is to end waits before it asks again whether it may.
+const CLOSING: Duration = Duration::from_millis(20);
 
 /// Counters that callers share. More than there are processors, so that few callers meet at one.
 const SHARDS: usize = 16;
@@ -217,8 +220,10 @@ fn chats(order: &Arc<Order>, meter: &Arc<Meter>) -> TransactionFunction {
     Arc::new(move |user| {
         let (order, meter) = (Arc::clone(&order), Arc::clone(&meter));
         Box::pin(async move {
-            if !meter.closing.load(Ordering::Relaxed) {
-                chat(user, &order, &meter).await;
+            match meter.closing.load(Ordering::Relaxed) {
+                false => chat(user, &order, &meter).await,
+                // Callers without a pause would turn in circles and keep goose from ending them.
+                true => sleep(CLOSING).await,
             }
             Ok(())
         })

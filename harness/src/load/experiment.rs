@@ -112,6 +112,8 @@ pub struct Numbers {
     pub lines: LineCounts,
     /// Commands and statements, from the first request to the last.
     pub wire_events: u64,
+    /// Bytes of connections that could not be understood.
+    pub unseen_bytes: u64,
     /// What the stores were asked, and for how many requests, from the first to the last.
     pub whole: tally::Window,
     /// Why some of it is missing, if it is.
@@ -272,7 +274,7 @@ impl Experiment {
         let order = self.order(reached, &issued);
         reached.count_only(true).await;
         let before = Moment::of(reached).await;
-        let events_before = reached.wire_counts().await.events;
+        let wire_before = reached.wire_counts().await;
         let seen = self.attack(&order, reached, named, stop, watcher).await?;
         let Seen { began, ends, outcome, cut_short } = seen;
         let provider_rows = match &reached.made_of.upstream {
@@ -311,13 +313,15 @@ impl Experiment {
                 .collect(),
             None => Vec::new(),
         };
+        let wire = reached.wire_counts().await.since(&wire_before);
         Ok(Numbers {
             windows,
             outcome,
             provider_rows,
             lines,
             whole,
-            wire_events: reached.wire_counts().await.events - events_before,
+            wire_events: wire.events,
+            unseen_bytes: wire.unseen_bytes,
             cut_short,
             manifest: reached.driver.manifest.clone(),
             made_of: reached.made_of.clone(),

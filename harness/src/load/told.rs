@@ -20,7 +20,11 @@ use super::{
     experiment::{Fate, Measured, Numbers, WindowNumbers},
     slope::slope,
 };
-use crate::{runner::redact::redacted, target::Topology};
+use crate::{
+    capability::{Capability, Probed},
+    runner::redact::redacted,
+    target::Topology,
+};
 
 /// The most that reads may grow with each process, where all share a cache.
 const STEEPEST: f64 = 0.1;
@@ -124,14 +128,19 @@ fn shape(profile: &LoadProfile, lifetime: Duration, measured: &Measured) -> Load
     };
     let caches =
         if redis && numbers.manifest.shared_cache { 1 } else { measured.shape.processes() };
+    let blind = blind(numbers);
     told.windows = numbers
         .windows
         .iter()
         .map(|window| one_window(window, profile.callers.keys.get(), lifetime, caches))
+        .map(|window| match &blind {
+            Some(_) => LoadWindow { stands: Stands::Unknown, ..window },
+            None => window,
+        })
         .collect();
     told.whole = Some(whole(numbers));
     let broken = |stands| matches!(stands, Stands::Over | Stands::Under);
-    let doubt = numbers.cut_short.clone().or_else(|| doubt(&told.windows));
+    let doubt = numbers.cut_short.clone().or(blind).or_else(|| doubt(&told.windows));
     (told.verdict, told.reason) = if told.windows.iter().any(|window| broken(window.stands)) {
         (Verdict::Fail, None)
     } else if let Some(why) = doubt {
@@ -140,6 +149,17 @@ fn shape(profile: &LoadProfile, lifetime: Duration, measured: &Measured) -> Load
         (Verdict::Pass, None)
     };
     told
+}
+
+/// Why no reads of a shape can be told, if they cannot.
+fn blind(numbers: &Numbers) -> Option<String> {
+    let seen = |probed: &Probed| probed.capability == Capability::PostgresWire && probed.confirmed;
+    if !numbers.probed.iter().any(seen) {
+        return Some("what the target asks Postgres is not seen on the wire".to_owned());
+    }
+    (numbers.unseen_bytes > 0).then(|| {
+        format!("{} bytes on the way to the stores were not understood", numbers.unseen_bytes)
+    })
 }
 
 /// Why the reads of these windows say nothing, if they do not.
@@ -256,4 +276,182 @@ fn millis(time: Duration) -> u64 {
 
 fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU8;
+
+    use scenarios::order::Outcome;
+
+    use super::*;
+    use crate::{
+        clock::Micros,
+        history::{Event, hand::Hand},
+        op::{Kind, Replica},
+        runner::{collect::LineCounts, reach::MadeOf},
+        tally::{self, Tally},
+    };
+
+    const LIFETIME: Duration = Duration::from_secs(5);
+
+    fn profile() -> LoadProfile {
+        LoadProfile::built_in("seed_001").unwrap()
+    }
+
+    /// What the stores were asked in a window with so many reads of keys.
+    fn wire(reads: u64) -> tally::Window {
+        let mut tally = Tally::default();
+        let before = tally.snapshot(Micros(0));
+        for _ in 0..reads {
+            let read = Event::Sql {
+                replica: Replica(0),
+                answered: Some(Micros(300)),
+                sql: "SELECT".to_owned(),
+                params: Vec::new(),
+                reads: vec![Kind::Key],
+                rows: Some(1),
+                error: None,
+            };
+            tally.observe(Micros(0), &read, "", None);
+        }
+        tally.snapshot(Micros(25_000_000)).since(&before)
+    }
+
+    fn counted(answered: u64, failed: u64) -> Counted {
+        let mut counted = Counted::default();
+        for _ in 0..answered {
+            counted.count(0, 0, Ok(Duration::from_millis(2)));
+        }
+        for _ in 0..failed {
+            counted.count(0, 0, Err(("503".to_owned(), "no key sk-abcdefghij".to_owned())));
+        }
+        counted
+    }
+
+    /// One window of five lifetimes, in which 38 to 112 reads of one cache are within bounds.
+    fn numbers(reads: u64) -> Numbers {
+        Numbers {
+            windows: vec![WindowNumbers {
+                asked: Duration::from_secs(25),
+                wire: wire(reads),
+                lines: LineCounts::default(),
+                lost: 0,
+                counted: counted(1_000, 0),
+            }],
+            outcome: Outcome { sent: 1_000, whole: counted(1_000, 0), ..Outcome::default() },
+            provider_rows: Some(1_000),
+            lines: LineCounts::default(),
+            wire_events: reads,
+            unseen_bytes: 0,
+            whole: wire(reads),
+            cut_short: None,
+            manifest: Hand::new().done().manifest,
+            made_of: MadeOf::default(),
+            probed: vec![Probed {
+                capability: Capability::PostgresWire,
+                confirmed: true,
+                note: String::new(),
+            }],
+        }
+    }
+
+    fn measured(replicas: u8, redis: bool, fate: Fate) -> Measured {
+        let replicas = NonZeroU8::new(replicas).unwrap();
+        Measured { shape: Topology { replicas, workers: NonZeroU8::MIN, redis }, fate }
+    }
+
+    /// The verdict on one replica with these numbers, and why.
+    fn judged(numbers: Numbers) -> (Verdict, String) {
+        let measured = [measured(1, true, Fate::Measured(Box::new(numbers)))];
+        let load = told(&profile(), LIFETIME, &measured);
+        assert_eq!(verdict(&load), Some(load.shapes[0].verdict));
+        (load.shapes[0].verdict, load.shapes[0].reason.clone().unwrap_or_default())
+    }
+
+    #[test]
+    fn reads_break_their_bound_on_either_side() {
+        let verdicts = [37, 38, 112, 113].map(|reads| judged(numbers(reads)).0);
+        assert_eq!(verdicts, [Verdict::Fail, Verdict::Pass, Verdict::Pass, Verdict::Fail]);
+    }
+
+    #[test]
+    fn what_was_not_seen_is_inconclusive_and_says_why() {
+        let with = |change: fn(&mut Numbers)| {
+            let mut numbers = numbers(500);
+            change(&mut numbers);
+            judged(numbers)
+        };
+        for ((verdict, why), word) in [
+            (with(|it| it.windows[0].lost = 3), "3 observations were lost"),
+            (with(|it| it.windows[0].counted = counted(980, 20)), "20 of 1000 requests failed"),
+            (with(|it| it.windows[0].counted = counted(0, 0)), "no request"),
+            (with(|it| it.windows.clear()), "no window ended"),
+            (with(|it| it.probed.clear()), "not seen on the wire"),
+            (with(|it| it.unseen_bytes = 9), "9 bytes"),
+        ] {
+            assert_eq!(verdict, Verdict::Inconclusive, "{why}");
+            assert!(why.contains(word), "{why}");
+        }
+    }
+
+    #[test]
+    fn a_shape_that_cannot_be_had_says_why_and_decides_nothing() {
+        let absent = measured(1, false, Fate::NotAvailable("no".to_owned()));
+        let there = measured(1, true, Fate::Measured(Box::new(numbers(75))));
+        let load = told(&profile(), LIFETIME, &[there, absent]);
+        assert_eq!(load.shapes[1].verdict, Verdict::NotApplicable);
+        assert_eq!(verdict(&load), Some(Verdict::Pass));
+        let stopped = measured(1, true, Fate::Stopped);
+        let load = told(&profile(), LIFETIME, &[stopped]);
+        assert_eq!(verdict(&load), Some(Verdict::Skipped));
+    }
+
+    #[test]
+    fn growth_breaks_its_bound_only_where_a_cache_is_shared() {
+        let grown = |redis| {
+            let shapes = [1_u8, 2].map(|replicas| {
+                let reads = 50 * u64::from(replicas);
+                measured(replicas, redis, Fate::Measured(Box::new(numbers(reads))))
+            });
+            told(&profile(), LIFETIME, &shapes)
+        };
+        let shared = grown(true);
+        assert!(shared.shapes.iter().all(|shape| shape.verdict == Verdict::Pass));
+        assert_eq!(shared.slopes[0].slope, Some(1.0));
+        assert_eq!(verdict(&shared), Some(Verdict::Fail));
+        assert_eq!(verdict(&grown(false)), Some(Verdict::Pass));
+    }
+
+    #[test]
+    fn what_was_said_to_a_failed_request_holds_no_key() {
+        let mut failing = numbers(75);
+        failing.outcome.whole = counted(1, 1);
+        let load =
+            told(&profile(), LIFETIME, &[measured(1, true, Fate::Measured(Box::new(failing)))]);
+        assert_eq!(load.shapes[0].whole.as_ref().unwrap().failed[0].said, "no key sk-[redacted]");
+    }
+
+    #[test]
+    fn thresholds_are_about_the_longest_window_of_every_shape() {
+        let mut failing = numbers(75);
+        failing.windows[0].counted = counted(995, 5);
+        let shapes = [
+            measured(1, true, Fate::Measured(Box::new(numbers(75)))),
+            measured(2, true, Fate::Measured(Box::new(failing))),
+        ];
+        let load = told(&profile(), LIFETIME, &shapes);
+        let all = super::measured(KeyClass::Plain, &load, &shapes);
+        let judge = |text: &str| {
+            let threshold: threshold::Threshold = text.parse().unwrap();
+            threshold.judge(&all).kept
+        };
+        use threshold::Kept;
+        assert_eq!(judge("error_rate <= 0.5%"), Kept::Yes);
+        assert_eq!(judge("error_rate <= 0%"), Kept::No);
+        assert_eq!(judge("latency_p95{class=plain} <= 3ms"), Kept::Yes);
+        assert_eq!(judge("latency_max < 1ms"), Kept::No);
+        assert_eq!(judge("reads_slope <= 0.1"), Kept::Yes);
+        assert_eq!(judge("hit_ratio >= 0.9"), Kept::Unknown);
+    }
 }
