@@ -21,13 +21,19 @@ use crate::{
     history::{Access, CallId, Entry, Event, History, Level},
     logs::template::{template, without_colours},
     op::{Kind, Op, Outcome, Replica},
-    tally::{Snapshot, Tally, workers::Workers},
+    tally::{
+        Snapshot, Tally,
+        workers::{Connection as StoreConnection, Holder, Workers},
+    },
     target::{LogLine, Stream},
     wire::record::{StoreKind, WireBody, WireEvent},
 };
 
 /// Observations that wait to be claimed, at most.
 const MOST_PARKED: usize = 200_000;
+
+/// Observations that wait until it is known which process made them, at most.
+const MOST_UNDECIDED: usize = 10_000;
 
 /// Different shapes of unjoined wire events that are kept as samples, at most.
 const MOST_SAMPLES: usize = 40;
@@ -52,8 +58,8 @@ pub enum Note {
     Close(Drive, oneshot::Sender<Option<History>>),
     /// What became of all wire events so far is wanted.
     Count(oneshot::Sender<WireCounts>),
-    /// The processes of a replica are those of the group that this process leads.
-    Group(Replica, u32),
+    /// The processes of a replica are those of the group that this process leads; so many serve.
+    Group(Replica, u32, u8),
     /// Whatever names one of these texts is counted for keys of this class.
     Classify(Vec<String>, KeyClass, oneshot::Sender<()>),
     /// So many requests with keys of this class ran to their end.
@@ -212,6 +218,8 @@ pub struct Collector {
     line_counts: LineCounts,
     count_only: bool,
     workers: Workers,
+    /// What was observed on connections whose worker is being looked for.
+    undecided: Vec<(StoreConnection, Entry, String)>,
 }
 
 impl Collector {
@@ -230,6 +238,7 @@ impl Collector {
             line_counts: LineCounts::default(),
             count_only: false,
             workers: Workers::default(),
+            undecided: Vec::new(),
         }
     }
 
@@ -315,7 +324,9 @@ impl Collector {
                 }
                 drop(reply.send(counts));
             }
-            Note::Group(replica, leader) => self.workers.are_led_by(replica, leader),
+            Note::Group(replica, leader, workers) => {
+                self.workers.are_led_by(replica, leader, workers);
+            }
             Note::Classify(texts, class, reply) => {
                 for text in texts {
                     self.tally.classify(text, class);
@@ -327,7 +338,10 @@ impl Collector {
             Note::Lines(reply) => {
                 let _gone = reply.send(self.line_counts);
             }
-            Note::Tally(at, reply) => drop(reply.send(self.tally.snapshot(at))),
+            Note::Tally(at, reply) => {
+                self.decide();
+                drop(reply.send(self.tally.snapshot(at)));
+            }
         }
     }
 
@@ -382,7 +396,7 @@ impl Collector {
     fn wire(&mut self, event: &WireEvent) {
         let connection = (Replica(event.replica), event.store, event.connection);
         if let WireBody::ConnectedFrom { port } = &event.body {
-            self.workers.opened(connection, *port);
+            self.workers.opened(connection, *port, event.asked);
             return;
         }
         self.counts.events += 1;
@@ -408,8 +422,7 @@ impl Collector {
             count(&mut self.counts.housekeeping, what.to_owned());
             return;
         };
-        let worker = self.workers.holder(connection);
-        self.tally.observe(event.asked, &read.event, &read.names, worker);
+        self.count_for_its_worker(connection, event.asked, &read);
         if self.count_only {
             return;
         }
@@ -445,6 +458,36 @@ impl Collector {
             Went::Parked(tokens.into_iter().map(ToOwned::to_owned).collect())
         };
         self.follow(place, went, observed);
+    }
+
+    fn count_for_its_worker(
+        &mut self,
+        connection: StoreConnection,
+        at: Micros,
+        read: &read_wire::Read,
+    ) {
+        if self.workers.are_due(at) || self.undecided.len() >= MOST_UNDECIDED {
+            self.decide();
+        }
+        match self.workers.holder(connection) {
+            Holder::Worker(worker) => self.tally.observe(at, &read.event, &read.names, worker),
+            Holder::Waiting => {
+                let entry = Entry { at, event: read.event.clone() };
+                self.undecided.push((connection, entry, read.names.clone()));
+            }
+        }
+    }
+
+    /// Counts what waited until it is known which process made it.
+    fn decide(&mut self) {
+        self.workers.look_up();
+        for (connection, Entry { at, event }, names) in std::mem::take(&mut self.undecided) {
+            let worker = match self.workers.holder(connection) {
+                Holder::Worker(worker) => worker,
+                Holder::Waiting => None,
+            };
+            self.tally.observe(at, &event, &names, worker);
+        }
     }
 
     /// A Redis key that names nobody (`team:None`) is everybody's, as a loud line is: a gateway that

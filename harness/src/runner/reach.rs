@@ -191,9 +191,10 @@ impl Reached {
         self.probed.iter().any(|probed| probed.capability == capability && probed.confirmed)
     }
 
-    /// What to reach for a stack of another shape beside this one, on the same stores.
+    /// What to reach for a stack of another shape beside this one, on the same Postgres.
     ///
-    /// It has a database of its own. In a Redis that both use, ids of another run keep them apart.
+    /// It has a database of its own, and a Redis of its own unless one was given: what is published in
+    /// one reaches every gateway on it. In a Redis that both use, ids of another run keep them apart.
     pub fn request_for(&self, shape: Shape) -> ReachRequest {
         let mut request = self.request.clone();
         let number = self.beside.fetch_add(1, Ordering::Relaxed) + 1;
@@ -206,8 +207,6 @@ impl Reached {
         }
         if let Some(stores) = &self.parts.stores {
             request.postgres_url = Some(stores.postgres.address.url());
-            let redis = stores.redis.as_ref().map(|found| found.address.url());
-            request.redis_url = redis.or(request.redis_url);
         }
         request
     }
@@ -437,7 +436,8 @@ impl Reaching<'_> {
             return Err(error);
         }
         for (number, replica) in (0..).zip(&parts.replicas) {
-            let group = Note::Group(Replica(number), replica.pid());
+            let workers = managed.topology.workers.get();
+            let group = Note::Group(Replica(number), replica.pid(), workers);
             drop(self.channels.notes.send(group).await);
         }
         let bases: Vec<_> =
