@@ -17,7 +17,7 @@ use proptest::{collection::vec, option, prelude::*};
 use crate::{
     capability::Capability,
     check::{Check, Level, one_arm, whole},
-    generators::{identities::at_first, requests},
+    generators::{fewer::at_most, identities::at_first, requests},
     history::{CallId, Event, History, Manifest, Seen},
     op::{Admin, Alias, Call, Field, Id, Key, KeyFields, Listed, Op, Outcome, Replica, Terms},
     plan::{IdShape, Plan, Step, Wait},
@@ -109,15 +109,22 @@ enum Change {
 }
 
 /// One or two keys whose lists and owners' lists differ; after the first round something may change.
-/// Shrinks towards one key without owners, lists that are left out, and no change.
+/// Shrinks towards one key without owners, lists that are left out, no change, and one round on one
+/// replica.
 fn plan(manifest: &Manifest) -> BoxedStrategy<Plan> {
-    let replicas = manifest.replicas;
-    (lists(), vec((owners(), models()), 1..=2), option::of(change()))
-        .prop_map(move |(lists, keys, change)| {
+    let keys = vec((owners(), models()), 1..=2);
+    let replicas = at_most(manifest.replicas.into());
+    let cold = prop_oneof![1 => Just(true), 3 => Just(false)];
+    (lists(), keys, option::of(change()), cold, replicas)
+        .prop_map(|(lists, keys, change, cold, replicas)| {
             let places: Vec<_> = (0..).map(Key).take(keys.len()).collect();
+            let replicas = u8::try_from(replicas).unwrap_or(u8::MAX);
+            let change = change.and_then(|change| applied(change, &lists, &keys));
             let mut steps = creation(&lists, &keys);
-            steps.extend(round(&places, replicas));
-            if let Some(admin) = change.and_then(|change| applied(change, &lists, &keys)) {
+            if change.is_none() || !cold {
+                steps.extend(round(&places, replicas));
+            }
+            if let Some(admin) = change {
                 steps.push(at_first(admin));
                 steps.push(Step::Wait(Wait::StalenessAnd { more_ms: 100 }));
                 steps.extend(round(&places, replicas));
