@@ -56,7 +56,9 @@ impl Memory {
     pub(super) fn keep_unknown(&self, name: &str, kind: Kind, expires_at: Instant) {
         let unknown = match kind {
             Kind::EndUser => &self.unknown_end_users,
-            _ => &self.unknown_keys,
+            Kind::Key | Kind::Team | Kind::User | Kind::Member | Kind::Organisation => {
+                &self.unknown_keys
+            }
         };
         unknown.insert(name.to_owned(), Entry { record: Record::Absent(kind), expires_at });
     }

@@ -32,16 +32,46 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     }
 }
 
+/// How deep a body may be nested. A reader of JSON gives up at 128, and what is stored here is
+/// nested a little deeper when it is cached.
+const DEEPEST: usize = 100;
+
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, GatewayError> {
     let bytes = if bytes.trim_ascii().is_empty() { b"{}" } else { bytes };
     // Postgres stores any text but this one.
     if bytes.windows(6).any(|window| window == b"\\u0000") {
         return Err(GatewayError::Invalid { message: "text must not contain U+0000".to_owned() });
     }
+    if depth(bytes) > DEEPEST {
+        let message = format!("the body must not be nested deeper than {DEEPEST}");
+        return Err(GatewayError::Invalid { message });
+    }
     serde_json::from_slice(bytes).map_err(|error| match error.is_data() {
         true => GatewayError::Invalid { message: error.to_string() },
         false => GatewayError::bad_request("The body is not valid JSON.", "request_body"),
     })
+}
+
+/// How deep objects and lists stand in each other.
+fn depth(json: &[u8]) -> usize {
+    let (mut open, mut deepest, mut in_text) = (0_usize, 0, false);
+    let mut bytes = json.iter();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            // Whatever is escaped ends no text.
+            b'\\' if in_text => {
+                bytes.next();
+            }
+            b'"' => in_text = !in_text,
+            b'{' | b'[' if !in_text => {
+                open += 1;
+                deepest = deepest.max(open);
+            }
+            b'}' | b']' if !in_text => open = open.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
 }
 
 /// A query string.
@@ -82,6 +112,15 @@ mod tests {
     fn limits_beyond_what_a_double_can_hold_survive() {
         let body = format!("{{\"rpm_limit\":{}}}", i64::MAX);
         assert_eq!(parse::<Limit>(body.as_bytes()).unwrap().rpm_limit, Some(i64::MAX));
+    }
+
+    #[test]
+    fn what_could_not_be_read_from_the_cache_is_not_accepted() {
+        let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        let body = |depth| format!("{{\"metadata\":{}}}", nested(depth));
+        assert!(parse::<Limit>(body(DEEPEST - 1).as_bytes()).is_ok());
+        assert_eq!(refused(&body(DEEPEST)), 422);
+        assert_eq!(depth(br#"{"a":"[[\"[[","b":[{}]}"#), 3);
     }
 
     #[test]
