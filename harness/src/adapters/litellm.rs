@@ -134,21 +134,23 @@ impl Adapter for LiteLlm {
     }
 
     fn row_change(&self, object: Object, change: &Change, names: &Names) -> Option<Statement> {
-        let columns: &[_] = match object {
-            Object::Key(_) => &["token"],
-            Object::User(_) => &["user_id"],
-            Object::Team(_) => &["team_id"],
-            // A membership's budget is a row of its own, which several may refer to.
-            Object::Member { .. } => return None,
-        };
-        let table = match (object, change) {
-            (Object::Key(_), _) => "\"LiteLLM_VerificationToken\"",
+        let (table, columns): (_, &[_]) = match (object, change) {
             (Object::User(_), Change::Blocked(_)) => return None,
-            (Object::User(_), _) => "\"LiteLLM_UserTable\"",
-            (Object::Team(_) | Object::Member { .. }, _) => "\"LiteLLM_TeamTable\"",
+            (Object::Member { .. }, Change::Models(_) | Change::Blocked(_)) => return None,
+            (Object::Key(_), _) => ("\"LiteLLM_VerificationToken\"", &["token"]),
+            (Object::User(_), _) => ("\"LiteLLM_UserTable\"", &["user_id"]),
+            (Object::Team(_), _) => ("\"LiteLLM_TeamTable\"", &["team_id"]),
+            (Object::Member { .. }, _) => ("\"LiteLLM_BudgetTable\"", &["team_id", "user_id"]),
         };
         let row = Row { table, columns, values: row_changes::identifying(object, names) };
-        Some(row_changes::update(row, change, names))
+        let mut statement = row_changes::update(row, change, names);
+        if matches!(object, Object::Member { .. }) {
+            // A membership's budget is a row of its own, where it was given one when it was made.
+            let member =
+                "WHERE budget_id = (SELECT budget_id FROM \"LiteLLM_TeamMembership\" WHERE";
+            statement.sql = statement.sql.replacen("WHERE", member, 1) + ")";
+        }
+        Some(statement)
     }
 
     fn refusal(&self, status: u16, body: &Value) -> Refusal {
@@ -387,13 +389,15 @@ fn without_colours(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::borrow::Cow;
+    use std::{borrow::Cow, collections::BTreeMap};
 
     use serde_json::json;
 
     use super::*;
     use crate::{
         clock::Micros,
+        op::{Id, MicroUsd},
+        plan::{IdShape, Plan},
         target::{Surroundings, TargetDescription},
         wire::record::{Bounded, StoreKind, TransactionState},
     };
@@ -551,6 +555,23 @@ mod tests {
         assert_eq!(kind(member), Some(Kind::Member));
         assert_eq!(kind("0.00981"), None);
         assert_eq!(kind("[]"), None);
+    }
+
+    #[test]
+    fn a_members_budget_is_found_through_the_membership() {
+        let names = Names {
+            prefix: "p".to_owned(),
+            plan: Plan::new(vec![IdShape::Plain; 2], Vec::new()),
+            aliases: Vec::new(),
+            keys: BTreeMap::new(),
+        };
+        let member = Object::Member { team: Id(0), user: Id(1) };
+        let statement = LiteLlm.row_change(member, &Change::MaxBudget(MicroUsd(0)), &names);
+        assert_eq!(
+            statement.unwrap().sql,
+            "UPDATE \"LiteLLM_BudgetTable\" SET max_budget = $1::double precision WHERE budget_id = \
+             (SELECT budget_id FROM \"LiteLLM_TeamMembership\" WHERE team_id = $2 AND user_id = $3)"
+        );
     }
 
     #[test]
