@@ -4,7 +4,10 @@
 //! each window, what it took, and between which bounds it had to stay. Then what callers saw of the
 //! same windows, then how reads grow with the processes that share a cache.
 
-use std::io::{self, Write};
+use std::{
+    collections::BTreeMap,
+    io::{self, Write},
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -112,6 +115,18 @@ pub struct LoadWindow {
     /// Requests by replica.
     #[serde(default)]
     pub by_replica: Vec<u64>,
+    /// Identities read from the database, by kind; one statement may read several.
+    #[serde(default)]
+    pub reads: BTreeMap<String, u64>,
+    /// Identities looked for in Redis and found.
+    #[serde(default)]
+    pub redis_hits: u64,
+    /// Identities looked for in Redis in vain.
+    #[serde(default)]
+    pub redis_misses: u64,
+    /// Identities written to Redis.
+    #[serde(default)]
+    pub redis_writes: u64,
 }
 
 /// How often a query ran, and what it took.
@@ -464,6 +479,10 @@ mod tests {
             loud_lines: 4,
             lost: 0,
             by_replica: vec![6_657],
+            reads: BTreeMap::from([("key".to_owned(), calls)]),
+            redis_hits: 60,
+            redis_misses: 15,
+            redis_writes: 15,
         }
     }
 

@@ -184,6 +184,8 @@ fn one_window(window: &WindowNumbers, keys: u8, lifetime: Duration, caches: u16)
     let query = window.wire.key_query();
     let bound = bound(keys.into(), window.asked, lifetime, caches.into());
     let (answered, failed) = (window.counted.answered(), window.counted.failures());
+    let reads = window.wire.reads();
+    let entries = window.wire.cells.values().flat_map(|counts| counts.entries.values());
     let believed = window.lost == 0 && !is_too_much(failed, answered + failed);
     LoadWindow {
         asked_ms: millis(window.asked),
@@ -201,6 +203,10 @@ fn one_window(window: &WindowNumbers, keys: u8, lifetime: Duration, caches: u16)
         loud_lines: window.lines.loud,
         lost: window.lost,
         by_replica: window.counted.by_replica.clone(),
+        reads: reads.iter().map(|(kind, count)| (kind.to_string(), *count)).collect(),
+        redis_hits: entries.clone().map(|entries| entries.hits).sum(),
+        redis_misses: entries.clone().map(|entries| entries.misses).sum(),
+        redis_writes: entries.map(|entries| entries.writes).sum(),
     }
 }
 
