@@ -78,8 +78,8 @@ const LOOKUPS_IN_A_LIFETIME: u32 = 10;
 /// Shrinks towards fewer of each.
 fn plan(manifest: &Manifest) -> BoxedStrategy<Plan> {
     let replicas = manifest.replicas;
-    (at_most(REPETITIONS), at_most(DIFFERENT), 0..replicas)
-        .prop_map(move |(repetitions, different, through)| {
+    (at_most(DIFFERENT), at_most(REPETITIONS), 0..replicas)
+        .prop_map(move |(different, repetitions, through)| {
             let everywhere = |key| (0..replicas).map(move |at| requests::chat(key, at)).collect();
             let mut steps =
                 vec![at_first(Admin::GenerateKey { key: HONEST, fields: KeyFields::UNSAID })];
