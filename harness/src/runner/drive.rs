@@ -326,7 +326,8 @@ impl Driving<'_> {
     }
 
     fn start_traffic(&mut self, step: u32, calls: &[Call], pause_ms: u32) {
-        self.stop.send_replace(false);
+        // Callers who are under way already are not to notice; a notice ends their pause.
+        self.stop.send_if_modified(|stop| std::mem::replace(stop, false));
         for call in calls {
             let (caller, call, names) = (self.caller(), call.clone(), self.names.clone());
             let mut stopped = self.stop.subscribe();

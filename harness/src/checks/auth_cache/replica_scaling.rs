@@ -1,7 +1,7 @@
 //! Identity reads do not grow with replicas and workers that share a cache.
 //!
-//! The same keys are used by the same callers at the same pace on one replica, on two, on two with two
-//! workers each and on eight, side by side on stacks of their own. Each key is used on every replica.
+//! The same keys are used by the same callers at the same pace on one replica, on two of two workers each
+//! and on eight, side by side on stacks of their own. Each key is used on every replica.
 //! What one process has read is in the cache that all of them share, so the database is asked once per
 //! object and lifetime, whoever needs it. The slope of reads against processes, as a share of the reads of
 //! one process, is then nought. It is one where each process reads for itself: the price of a replica is
@@ -58,12 +58,8 @@ const KEYS: u32 = 15;
 const MOST_REPLICAS: u8 = 8;
 
 /// The stacks: name, replicas, workers of each. The first is the largest.
-const STACKS: [(&str, u8, u8); 4] = [
-    ("8 replicas", MOST_REPLICAS, 1),
-    ("2 replicas of 2 workers", 2, 2),
-    ("2 replicas", 2, 1),
-    ("1 replica", 1, 1),
-];
+const STACKS: [(&str, u8, u8); 3] =
+    [("8 replicas", MOST_REPLICAS, 1), ("2 replicas of 2 workers", 2, 2), ("1 replica", 1, 1)];
 
 /// How many lifetimes are watched, at least.
 const LIFETIMES: u32 = 5;
@@ -77,9 +73,9 @@ const STEEPEST: f64 = 0.1;
 /// Fifteen keys, each used by as many callers as the largest stack has replicas. Callers keep to a
 /// replica each, or are balanced anew in each turn.
 fn plan(manifest: &Manifest) -> BoxedStrategy<Plan> {
-    // Every key meets every replica in each lifetime or two. More would load the machine, which carries
-    // all stacks at once, and change no count.
-    let pause = manifest.auth_cache_ttl_ms * 3 / 2;
+    // Seldom, for one machine carries all stacks at once, and yet so often that every process needs every
+    // key several times in the drive, long after what it knew of it has ended.
+    let pause = manifest.auth_cache_ttl_ms * 5 / 2;
     let pause_ms = u32::try_from(pause).unwrap_or(u32::MAX);
     let callers = usize::try_from(KEYS).unwrap_or_default() * usize::from(MOST_REPLICAS);
     let balanced = prop_oneof![Just(Vec::new()), vec(vec(0..MOST_REPLICAS, callers), TURNS),];
@@ -91,12 +87,10 @@ fn plan(manifest: &Manifest) -> BoxedStrategy<Plan> {
             let mut steps = drawn.creation();
             let pinned: Vec<u8> = (0..MOST_REPLICAS).cycle().take(callers).collect();
             match balanced.is_empty() {
-                true => turn(&mut steps, keys, &pinned, pause_ms, LIFETIMES),
+                true => turn(&mut steps, keys, &pinned, pause_ms, LIFETIMES - 1),
                 false => {
-                    // They take a lifetime and a half to begin, each time.
-                    let lives = LIFETIMES / u32::try_from(TURNS).unwrap_or(1);
                     for replicas in &balanced {
-                        turn(&mut steps, keys, replicas, pause_ms, lives);
+                        turn(&mut steps, keys, replicas, pause_ms, 1);
                     }
                 }
             }
@@ -105,8 +99,8 @@ fn plan(manifest: &Manifest) -> BoxedStrategy<Plan> {
         .boxed()
 }
 
-/// Callers who use the first so many keys, each at its replica, for so many lifetimes. Key by key they
-/// begin over the time of a pause, and so are spread over it from then on.
+/// Callers who use the first so many keys, each at its replica. Key by key they begin over the time of a
+/// pause, and so are spread over it from then on, for so many lifetimes more.
 fn turn(steps: &mut Vec<Step>, keys: u32, replicas: &[u8], pause_ms: u32, lifetimes: u32) {
     let of_each_key = replicas.chunks(usize::from(MOST_REPLICAS));
     for (key, replicas) in (0..).take(usize::try_from(keys).unwrap_or_default()).zip(of_each_key) {
@@ -358,33 +352,33 @@ mod tests {
         history
     }
 
-    fn arms_with(reads: [u64; 4]) -> [History; 4] {
-        let [eight, four, two, one] = reads;
-        [arm(8, 1, eight), arm(2, 2, four), arm(2, 1, two), arm(1, 1, one)]
+    fn arms_with(reads: [u64; 3]) -> [History; 3] {
+        let [eight, four, one] = reads;
+        [arm(8, 1, eight), arm(2, 2, four), arm(1, 1, one)]
     }
 
     #[test]
     fn reads_that_stay_as_they_are_are_fine() {
-        assert_eq!(judge(&arms_with([100, 100, 100, 100])), Verdict::Pass);
-        assert_eq!(judge(&arms_with([112, 95, 103, 100])), Verdict::Pass);
+        assert_eq!(judge(&arms_with([100, 100, 100])), Verdict::Pass);
+        assert_eq!(judge(&arms_with([112, 95, 100])), Verdict::Pass);
     }
 
     #[test]
     fn processes_that_each_read_for_themselves_are_a_violation() {
-        assert_snapshot!(judge(&arms_with([800, 400, 200, 100])), @"
+        assert_snapshot!(judge(&arms_with([800, 400, 100])), @"
         fail
-          each further process adds 100 % to what one process reads of identities, where they share a cache and 10 % are allowed: 100 by 1 process in 5051 ms, 200 by 2 processes in 5051 ms, 400 by 4 processes in 5051 ms, 800 by 8 processes in 5051 ms
+          each further process adds 100 % to what one process reads of identities, where they share a cache and 10 % are allowed: 100 by 1 process in 5051 ms, 400 by 4 processes in 5051 ms, 800 by 8 processes in 5051 ms
         ");
     }
 
     #[test]
     fn workers_that_each_read_for_themselves_are_a_violation_too() {
-        assert!(judge(&arms_with([200, 400, 200, 100])).is_fail());
+        assert!(judge(&arms_with([200, 400, 100])).is_fail());
     }
 
     #[test]
     fn without_a_shared_cache_each_process_may_read() {
-        let mut histories = arms_with([800, 400, 200, 100]);
+        let mut histories = arms_with([800, 400, 100]);
         for history in &mut histories {
             history.manifest.shared_cache = false;
         }
@@ -392,7 +386,7 @@ mod tests {
     }
 
     fn with_a_refusal(refusal: Refusal) -> Verdict {
-        let mut histories = arms_with([100; 4]);
+        let mut histories = arms_with([100; 3]);
         histories[1].entries = Hand::new().refused(20, 0, refusal).done().entries;
         judge(&histories)
     }
@@ -412,9 +406,9 @@ mod tests {
 
     #[test]
     fn a_replica_that_served_nobody_proves_nothing() {
-        let mut histories = arms_with([100; 4]);
-        histories[2].manifest.replicas = 8;
-        assert_snapshot!(judge(&histories), @"inconclusive: 2 × 1: keys met replicas in 2 of 8 ways only, for want of requests");
+        let mut histories = arms_with([100; 3]);
+        histories[1].manifest.replicas = 8;
+        assert_snapshot!(judge(&histories), @"inconclusive: 2 × 2: keys met replicas in 2 of 8 ways only, for want of requests");
     }
 
     #[test]
