@@ -33,7 +33,9 @@ mod tests {
 
     #[test]
     fn what_is_written_reads_back_the_same() {
-        let report = samples::mixed();
+        let mut report = samples::mixed();
+        report.cache = Some(samples::cache());
+        report.thresholds = samples::thresholds();
         let mut written = Vec::new();
         render(&report, &mut written).unwrap();
         let text = String::from_utf8(written).unwrap();

@@ -1,7 +1,8 @@
 //! What a run says to people and machines.
 //!
 //! One document, [`RunReport`], is the truth of a run. The harness fills it in; every format here
-//! derives from it and adds nothing of its own. Read `schema.rs` first, then one file per format.
+//! derives from it and adds nothing of its own. Read `schema.rs` first, then the parts of it
+//! that have a table of their own (`cache.rs`, `threshold.rs`, `load.rs`), then one file per format.
 //!
 //! Nothing here judges: a verdict is written by the harness, and only shown here. Nothing here
 //! prints either: output goes to the writer that is passed in.

@@ -3,9 +3,10 @@
 //! A [`Profile`] selects checks and says how often each is driven; it knows nothing of the checks
 //! themselves. A [`LoadProfile`] says who calls, and what is measured on which shapes of a target; an
 //! [`order`] made of it is carried out by an [`attack`], whose callers do what a scenario says
-//! ([`steady_chat`]) and whose [`Latencies`] are our own. Under all of it lie three small pieces which every settings file of the project is read
-//! with: [`settings`] says where a file is wrong, [`duration`] reads `"800ms"`, and [`nearest`]
-//! finds the name that was probably meant.
+//! ([`steady_chat`]) and whose [`Latencies`] are our own. Either may bound what is measured by a
+//! [`Threshold`], of each [`KeyClass`]. Under all of it lie three small pieces which every settings
+//! file of the project is read with: [`settings`] says where a file is wrong, [`duration`] reads
+//! `"800ms"`, and [`nearest`] finds the name that was probably meant.
 
 pub mod profile;
 pub mod key_class;
