@@ -150,7 +150,8 @@ impl Driver {
     /// Waits until everything that the answers promise was seen, and records what was not.
     async fn settle(&self, drive: Drive, alone: bool) {
         let lines_told = self.logs && (alone || self.adapter.lines_can_be_joined());
-        let mut missing = String::new();
+        let mut missing =
+            format!("who watches did not answer within {} s", SETTLE_DEADLINE.as_secs());
         let settled = settle(SETTLE_DEADLINE, async || {
             if let Some(upstream) = &self.upstream {
                 upstream.sync().await;
