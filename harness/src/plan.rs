@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     op::{Admin, Call, Chat, Field, Id, KeyFields, Kind, MicroUsd, Op, Terms},
-    store_step::{Edit, Strike, edit_told},
+    store_step::{Edit, Poison, Strike, edit_told},
 };
 
 /// The version of the stored form of a plan.
@@ -52,9 +52,19 @@ impl Plan {
         })
     }
 
-    /// Whether a fault strikes, which every other case on the stack would feel too.
-    pub fn strikes(&self) -> bool {
-        self.steps.iter().any(|step| matches!(step, Step::Strike(_)))
+    /// Whether every other case on the stack would feel it: a fault strikes, or an entry is written that
+    /// takes as long to read as many others.
+    pub fn disturbs(&self) -> bool {
+        self.steps.iter().any(|step| match step {
+            Step::Strike(_) | Step::Store(Edit::Poison { poison: Poison::LongText, .. }) => true,
+            Step::Call(_)
+            | Step::Together(_)
+            | Step::StartTraffic { .. }
+            | Step::StopTraffic
+            | Step::Wait(_)
+            | Step::Store(_)
+            | Step::Heal => false,
+        })
     }
 
     /// The text of an id, under the run-unique `prefix` of the case.

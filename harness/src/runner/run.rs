@@ -123,7 +123,7 @@ pub async fn check(
     }
     // A fault strikes whoever is on the stack, and arms that are driven at once load the machine alone.
     let alone = must_be_alone(driver, check)
-        || trees.iter().any(|(_, plan)| plan.strikes() || at_once(&(check.arms)(plan)));
+        || trees.iter().any(|(_, plan)| plan.disturbs() || at_once(&(check.arms)(plan)));
     let side_by_side =
         if alone { 1 } else { settings.side_by_side.clamp(1, driver.adapter.side_by_side()) };
     let mut results = stream::iter(trees)
