@@ -199,28 +199,31 @@ fn judge(histories: &[History]) -> Verdict {
         Err(inconclusive) => return inconclusive,
     };
     let calls = history.calls();
-    let mut violations = too_long_lives(history);
-    violations.extend(unread_extensions(history, &calls));
+    let mut in_redis = too_long_lives(history);
+    in_redis.extend(unread_extensions(history, &calls));
+    match by_requests(history, &calls) {
+        Verdict::Fail(violations) => Verdict::of(violations.into_iter().chain(in_redis).collect()),
+        Verdict::Pass | Verdict::Inconclusive(_) if !in_redis.is_empty() => Verdict::Fail(in_redis),
+        verdict => verdict,
+    }
+}
+
+/// What the requests say, whatever was seen of Redis.
+fn by_requests(history: &History, calls: &[Seen<'_>]) -> Verdict {
     let edit = match edited(history) {
         Ok(edit) => edit,
-        Err(_) if !violations.is_empty() => return Verdict::Fail(violations),
         Err(why) => return Verdict::Inconclusive(why),
     };
     let of_the_key = |seen: &&Seen<'_>| seen.chat().is_some_and(|chat| chat.key == HOT);
     let prompts: Vec<_> = calls.iter().filter(of_the_key).collect();
     let late = served_late(history, &prompts, &edit);
-    if late.is_empty() || acts_on_the_change(&calls) {
-        violations.extend(late);
-    } else if violations.is_empty() {
+    if !late.is_empty() && !acts_on_the_change(calls) {
         let why = "the gateway serves even the key whose identity was like that from the beginning";
         return Verdict::Inconclusive(why.to_owned());
     }
-    if !violations.is_empty() {
-        return Verdict::Fail(violations);
-    }
     match not_put_to_the_test(history, &prompts, &edit) {
-        Some(why) => Verdict::Inconclusive(why),
-        None => Verdict::Pass,
+        Some(why) if late.is_empty() => Verdict::Inconclusive(why),
+        Some(_) | None => Verdict::of(late),
     }
 }
 
