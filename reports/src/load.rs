@@ -9,13 +9,20 @@ use std::{
     io::{self, Write},
 };
 
+use anstyle::Style as Ink;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    layout::{counted, grouped, printable, span},
+    layout::{counted, cut, grouped, printable, span},
     schema::{Totals, Verdict},
-    terminal::Style,
+    terminal::{Style, paragraph},
 };
+
+/// Shapes of log records that are shown. The stored report has them all.
+const MOST_LINES: usize = 3;
+
+/// The longest part of one that is shown, in characters.
+const LONGEST_LINE: usize = 160;
 
 /// A load experiment: what was asked for, and what it showed of each shape of the target.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -193,6 +200,12 @@ pub struct Whole {
     pub access_lines: u64,
     /// Commands and statements that the store proxies saw.
     pub wire_events: u64,
+    /// Identities read from the database, by kind, from the first request on.
+    #[serde(default)]
+    pub reads: BTreeMap<String, u64>,
+    /// Log records at WARN or above, by the shape of their first line.
+    #[serde(default)]
+    pub loud_lines: BTreeMap<String, u64>,
 }
 
 /// Requests that failed in one way.
@@ -270,6 +283,7 @@ pub(crate) fn render(load: &Load, style: Style, out: &mut dyn Write) -> io::Resu
         }
     }
     reconciled(&load.shapes, style, out)?;
+    loudest(&load.shapes, style, out)?;
     failures(&load.shapes, style, out)
 }
 
@@ -408,6 +422,21 @@ fn reconciled(shapes: &[LoadShape], style: Style, out: &mut dyn Write) -> io::Re
     )
 }
 
+/// What was most often logged at WARN or above.
+fn loudest(shapes: &[LoadShape], style: Style, out: &mut dyn Write) -> io::Result<()> {
+    let mut all: BTreeMap<&str, u64> = BTreeMap::new();
+    for (line, count) in shapes.iter().flat_map(|it| &it.whole).flat_map(|it| &it.loud_lines) {
+        *all.entry(line).or_default() += count;
+    }
+    let mut all: Vec<_> = all.into_iter().collect();
+    all.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    for (line, count) in all.into_iter().take(MOST_LINES) {
+        let lead = format!("  logged {}: ", counted(count, "time", "times"));
+        paragraph(&lead, "      ", &cut(line, LONGEST_LINE), Ink::new(), style, out)?;
+    }
+    Ok(())
+}
+
 /// What happened to requests that failed.
 fn failures(shapes: &[LoadShape], style: Style, out: &mut dyn Write) -> io::Result<()> {
     for shape in shapes {
@@ -505,6 +534,8 @@ mod tests {
                 provider_rows: Some(13_995),
                 access_lines: 14_002,
                 wire_events: 88_123,
+                reads: BTreeMap::from([("key".to_owned(), 1_260)]),
+                loud_lines: BTreeMap::from([("WARN queue is full".to_owned(), 4)]),
             }),
         }
     }
@@ -574,6 +605,7 @@ mod tests {
 
         all in all: 28,004 requests sent, 27,990 answered; 27,990 in the provider's ledger, 28,004 access lines,
         176,246 commands and statements on the wire
+        logged 8 times: WARN queue is full
         7 requests failed on 1 × 1: 503: no\u{1b}[2J room
         7 requests failed on 8 × 1: 503: no\u{1b}[2J room
         "#);

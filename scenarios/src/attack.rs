@@ -275,10 +275,21 @@ async fn chat(user: &GooseUser, order: &Order, meter: &Meter) {
                 () if error.is_connect() => "no connection",
                 () => "broken off",
             };
-            Err((how.to_owned(), error.without_url().to_string()))
+            Err((how.to_owned(), told(&error.without_url())))
         }
     };
     meter.ended(caller, key, replica, ended);
+}
+
+/// An error and what it follows from: what the socket said comes last.
+fn told(error: &dyn std::error::Error) -> String {
+    let mut told = error.to_string();
+    let mut cause = error.source();
+    while let Some(deeper) = cause {
+        told = format!("{told}: {deeper}");
+        cause = deeper.source();
+    }
+    told
 }
 
 /// What all callers count together.

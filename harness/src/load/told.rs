@@ -1,6 +1,6 @@
 //! From the numbers of an experiment to its part of the report. Pure.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use reports::{
     load::{
@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     capability::{Capability, Probed},
+    op::Kind,
     runner::redact::redacted,
     target::Topology,
 };
@@ -157,6 +158,10 @@ fn blind(numbers: &Numbers) -> Option<String> {
     if !numbers.probed.iter().any(seen) {
         return Some("what the target asks Postgres is not seen on the wire".to_owned());
     }
+    // Keys are new when callers come, so somebody has to read each of them once.
+    if numbers.whole.key_query().calls == 0 {
+        return Some("no statement was ever seen to read a key".to_owned());
+    }
     (numbers.unseen_bytes > 0).then(|| {
         format!("{} bytes on the way to the stores were not understood", numbers.unseen_bytes)
     })
@@ -184,7 +189,6 @@ fn one_window(window: &WindowNumbers, keys: u8, lifetime: Duration, caches: u16)
     let query = window.wire.key_query();
     let bound = bound(keys.into(), window.asked, lifetime, caches.into());
     let (answered, failed) = (window.counted.answered(), window.counted.failures());
-    let reads = window.wire.reads();
     let entries = window.wire.cells.values().flat_map(|counts| counts.entries.values());
     let believed = window.lost == 0 && !is_too_much(failed, answered + failed);
     LoadWindow {
@@ -203,7 +207,7 @@ fn one_window(window: &WindowNumbers, keys: u8, lifetime: Duration, caches: u16)
         loud_lines: window.lines.loud,
         lost: window.lost,
         by_replica: window.counted.by_replica.clone(),
-        reads: reads.iter().map(|(kind, count)| (kind.to_string(), *count)).collect(),
+        reads: by_kind(&window.wire.reads()),
         redis_hits: entries.clone().map(|entries| entries.hits).sum(),
         redis_misses: entries.clone().map(|entries| entries.misses).sum(),
         redis_writes: entries.map(|entries| entries.writes).sum(),
@@ -213,6 +217,10 @@ fn one_window(window: &WindowNumbers, keys: u8, lifetime: Duration, caches: u16)
 /// Whether so many of so many requests failed that the others do not stand for all.
 fn is_too_much(failed: u64, requests: u64) -> bool {
     requests == 0 || float(failed) > MOST_FAILED * float(requests)
+}
+
+fn by_kind(reads: &BTreeMap<Kind, u64>) -> BTreeMap<String, u64> {
+    reads.iter().map(|(kind, count)| (kind.to_string(), *count)).collect()
 }
 
 fn latency(counted: &Counted) -> Option<Latency> {
@@ -243,6 +251,8 @@ fn whole(numbers: &Numbers) -> Whole {
         provider_rows: numbers.provider_rows,
         access_lines: numbers.lines.access,
         wire_events: numbers.wire_events,
+        reads: by_kind(&numbers.whole.reads()),
+        loud_lines: numbers.lines.loud_shapes.clone(),
     }
 }
 
@@ -294,7 +304,7 @@ mod tests {
     use crate::{
         clock::Micros,
         history::{Event, hand::Hand},
-        op::{Kind, Replica},
+        op::Replica,
         runner::{collect::LineCounts, reach::MadeOf},
         tally::{self, Tally},
     };
@@ -394,6 +404,7 @@ mod tests {
             (with(|it| it.windows[0].counted = counted(0, 0)), "no request"),
             (with(|it| it.windows.clear()), "no window ended"),
             (with(|it| it.probed.clear()), "not seen on the wire"),
+            (with(|it| it.whole = wire(0)), "ever seen to read a key"),
             (with(|it| it.unseen_bytes = 9), "9 bytes"),
         ] {
             assert_eq!(verdict, Verdict::Inconclusive, "{why}");

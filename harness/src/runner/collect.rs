@@ -35,7 +35,7 @@ const MOST_PARKED: usize = 200_000;
 /// Observations that wait until it is known which process made them, at most.
 const MOST_UNDECIDED: usize = 10_000;
 
-/// Different shapes of unjoined wire events that are kept as samples, at most.
+/// Different shapes of unjoined wire events, or of log records, that are kept as samples, at most.
 const MOST_SAMPLES: usize = 40;
 
 /// What is said to the collector.
@@ -115,7 +115,7 @@ pub struct WireCounts {
 }
 
 /// How many log records the replicas of a target have written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LineCounts {
     /// All of them.
     pub records: u64,
@@ -123,6 +123,8 @@ pub struct LineCounts {
     pub access: u64,
     /// Those at WARN or above.
     pub loud: u64,
+    /// The shapes of those that came while lines were only counted, by their first line.
+    pub loud_shapes: BTreeMap<String, u64>,
 }
 
 impl LineCounts {
@@ -133,6 +135,7 @@ impl LineCounts {
             records: self.records - before.records,
             access: self.access - before.access,
             loud: self.loud - before.loud,
+            loud_shapes: gained(&self.loud_shapes, &before.loud_shapes),
         }
     }
 }
@@ -141,20 +144,11 @@ impl WireCounts {
     /// What has come since `before`, which was counted earlier in the same run.
     #[must_use]
     pub fn since(&self, before: &WireCounts) -> WireCounts {
-        let more = |now: &BTreeMap<String, u64>, then: &BTreeMap<String, u64>| {
-            now.iter()
-                .map(|(what, count)| {
-                    (what, count - then.get(what).copied().unwrap_or(0).min(*count))
-                })
-                .filter(|(_, count)| *count > 0)
-                .map(|(what, count)| (what.clone(), count))
-                .collect()
-        };
         WireCounts {
             events: self.events - before.events,
             joined: self.joined - before.joined,
-            housekeeping: more(&self.housekeeping, &before.housekeeping),
-            unjoined: more(&self.unjoined, &before.unjoined),
+            housekeeping: gained(&self.housekeeping, &before.housekeeping),
+            unjoined: gained(&self.unjoined, &before.unjoined),
             unseen_bytes: self.unseen_bytes - before.unseen_bytes,
         }
     }
@@ -163,6 +157,15 @@ impl WireCounts {
     pub fn unjoined_total(&self) -> u64 {
         self.unjoined.values().sum()
     }
+}
+
+/// What counters gained.
+fn gained(now: &BTreeMap<String, u64>, then: &BTreeMap<String, u64>) -> BTreeMap<String, u64> {
+    now.iter()
+        .map(|(what, count)| (what, count - then.get(what).copied().unwrap_or(0).min(*count)))
+        .filter(|(_, count)| *count > 0)
+        .map(|(what, count)| (what.clone(), count))
+        .collect()
 }
 
 /// What was observed and is not yet known to belong to a drive.
@@ -336,7 +339,7 @@ impl Collector {
             Note::Requests(class, replica, count) => self.tally.requests(class, replica, count),
             Note::CountOnly(count_only) => self.count_only = count_only,
             Note::Lines(reply) => {
-                let _gone = reply.send(self.line_counts);
+                let _gone = reply.send(self.line_counts.clone());
             }
             Note::Tally(at, reply) => {
                 self.decide();
@@ -548,12 +551,7 @@ impl Collector {
                 count(&mut self.counts.housekeeping, (*what).to_owned());
             }
             Went::Nowhere => {
-                let shape = observed.wire.unwrap_or_default();
-                if self.counts.unjoined.len() < MOST_SAMPLES {
-                    count(&mut self.counts.unjoined, shape);
-                } else {
-                    count(&mut self.counts.unjoined, "other shapes".to_owned());
-                }
+                count_few(&mut self.counts.unjoined, observed.wire.unwrap_or_default());
             }
         }
     }
@@ -566,6 +564,11 @@ impl Collector {
                 self.line_counts.access += u64::from(access);
                 self.line_counts.loud += u64::from(level >= Level::Warn);
                 if self.count_only {
+                    if level >= Level::Warn {
+                        let text = redacted(&without_colours(&line.text));
+                        let shape = template(&text, self.prefixes.run());
+                        count_few(&mut self.line_counts.loud_shapes, shape);
+                    }
                     return;
                 }
                 let pending = PendingLine { at: line.at, level, access, text: line.text };
@@ -624,6 +627,12 @@ impl Collector {
             self.give(drive, Entry { at, event: event.clone() }, false);
         }
     }
+}
+
+/// Counts a shape, or that there are too many shapes to tell.
+fn count_few(counts: &mut BTreeMap<String, u64>, shape: String) {
+    let few = counts.len() < MOST_SAMPLES || counts.contains_key(&shape);
+    count(counts, if few { shape } else { "other shapes".to_owned() });
 }
 
 fn count(counts: &mut BTreeMap<String, u64>, what: String) {
