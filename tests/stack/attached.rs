@@ -22,7 +22,7 @@ async fn a_stack_that_is_up_is_judged_by_what_it_lets_us_see() {
             value("replica 0"),
             value("replica 1"),
             value("admin key"),
-            value("upstream").trim_end_matches("/v1"),
+            value("upstream"),
         ),
     );
     let check = "check --target {}/target.toml --cases 3 --seed 6 --out {}/runs --json";

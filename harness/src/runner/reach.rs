@@ -541,12 +541,18 @@ impl Reaching<'_> {
         let upstream = attached.mock_url.as_ref();
         let made_of = MadeOf {
             replicas: bases,
-            upstream: upstream.map(|url| url.as_str().trim_end_matches('/').to_owned()),
+            upstream: upstream.map(|url| without_api_path(url.as_str()).to_owned()),
             ..MadeOf::default()
         };
         let topology = attached.topology();
         Ok((client, made_of, (topology.replicas.get(), topology.workers.get())))
     }
+}
+
+/// A mock provider without the path that gateways are pointed at: whoever copies theirs means it too.
+fn without_api_path(url: &str) -> &str {
+    let base = url.trim_end_matches('/');
+    base.strip_suffix("/v1").unwrap_or(base)
 }
 
 /// The stores of one replica, as it reaches them.
@@ -614,4 +620,16 @@ fn made_of(stores: &Stores) -> MadeOf {
         notes: found.notes.clone(),
     });
     MadeOf { stores: redis.into_iter().chain([postgres]).collect(), ..MadeOf::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mock_provider_is_found_by_the_url_that_gateways_have() {
+        for url in ["http://a:1", "http://a:1/", "http://a:1/v1", "http://a:1/v1/"] {
+            assert_eq!(without_api_path(url), "http://a:1");
+        }
+    }
 }
