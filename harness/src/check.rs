@@ -70,8 +70,6 @@ impl Shape {
 pub enum Builds {
     /// All of the described one.
     Current,
-    /// All of the adjacent one.
-    Next,
     /// Of the described one and of the adjacent one in turn; the first is of the described one.
     Mixed,
 }
@@ -81,7 +79,6 @@ impl Builds {
     pub fn is_next(self, replica: Replica) -> bool {
         match self {
             Builds::Current => false,
-            Builds::Next => true,
             Builds::Mixed => replica.0 % 2 == 1,
         }
     }

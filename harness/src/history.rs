@@ -29,7 +29,7 @@ pub struct Manifest {
     /// The lifetime of a cached identity that the operator configured, in milliseconds.
     pub auth_cache_ttl_ms: u64,
     /// D, in milliseconds: how long after an acknowledged change a replica may still act on the
-    /// older state. Catalogue: the declared bound, else the TTL and two seconds.
+    /// older state. It is the declared bound, else the TTL and two seconds.
     pub staleness_ms: u64,
     /// Whether replicas share the identity cache.
     pub shared_cache: bool,

@@ -132,7 +132,7 @@ pub enum Strike {
         /// How much, in milliseconds.
         by_ms: u32,
     },
-    /// So many reads of Postgres, over all replicas, end in an error.
+    /// So many reads of Postgres, at each replica, end in an error.
     FailReads {
         /// How many.
         times: u32,
@@ -145,8 +145,12 @@ impl fmt::Display for Strike {
             Strike::SlowReads { by_ms } => {
                 write!(f, "from now on each read of Postgres takes {by_ms} ms longer")
             }
-            Strike::FailReads { times: 1 } => f.write_str("let the next read of Postgres fail"),
-            Strike::FailReads { times } => write!(f, "let the next {times} reads of Postgres fail"),
+            Strike::FailReads { times: 1 } => {
+                f.write_str("let each replica's next read of Postgres fail")
+            }
+            Strike::FailReads { times } => {
+                write!(f, "let each replica's next {times} reads of Postgres fail")
+            }
         }
     }
 }

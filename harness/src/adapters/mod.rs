@@ -158,7 +158,7 @@ pub fn named(name: &str) -> Option<&'static dyn Adapter> {
     ALL.iter().find(|adapter| adapter.name() == name).copied()
 }
 
-/// The catalogue's staleness bound where none is declared: the lifetime and two seconds.
+/// The staleness bound where none is declared: the lifetime, and two seconds for scheduling.
 pub fn default_staleness(ttl: Duration) -> Duration {
     ttl + Duration::from_secs(2)
 }

@@ -19,7 +19,7 @@ use crate::{
     runner::{
         reach::Reached,
         run::{self, CheckResult, Settings, Watcher, lacking},
-        stacks::Stacks,
+        stacks::{Driven, Stacks},
     },
     store::{RunFacts, RunFolder},
     tally::told,
@@ -206,15 +206,17 @@ impl CheckArgs {
         }
         let mut progress =
             Progress::new(around.err, around.err_is_terminal, self.quiet, Some(&folder));
+        let mut stacks = Stacks::shared(reached);
         // A run that is stopped half-way still reports what it had done.
-        let stopped = tokio::select! {
-            ended = self.every_check(profile, reached, settings, &mut progress, &mut conclusions) => {
-                ended?;
-                false
-            }
-            () = interrupted() => true,
+        let driven = tokio::select! {
+            ended = self.every_check(
+                profile, reached, &mut stacks, settings, &mut progress, &mut conclusions
+            ) => ended.map(|()| false),
+            () = interrupted() => Ok(true),
         };
         progress.end();
+        stacks.stop_own().await;
+        let stopped = driven?;
         if let Some(error) = progress.failed.take() {
             return Err(error.into());
         }
@@ -282,6 +284,7 @@ impl CheckArgs {
         &self,
         profile: &Profile,
         reached: &mut Reached,
+        stacks: &mut Stacks,
         settings: Settings,
         progress: &mut Progress<'_>,
         conclusions: &mut Vec<Conclusion>,
@@ -300,7 +303,7 @@ impl CheckArgs {
             } else {
                 let cases = self.cases.unwrap_or_else(|| profile.cases_for(check.id));
                 progress.begin(check, cases, reached.driver.clock.now());
-                let result = one_check(reached, check, cases, settings, progress).await?;
+                let result = one_check(stacks, reached, check, cases, settings, progress).await?;
                 progress.done();
                 Conclusion::Ran(Box::new(result))
             };
@@ -313,32 +316,42 @@ impl CheckArgs {
     }
 }
 
-/// Runs one check, on stacks of its own where it asks for some.
-///
-/// Its own stacks are stopped on every way out; where this is dropped half-way, by their own drop.
+/// Runs one check, on stacks of its own where it asks for some. Where this is dropped half-way, they
+/// are left in `stacks`, to be stopped.
 pub(super) async fn one_check(
+    stacks: &mut Stacks,
     reached: &Reached,
     check: &'static Check,
     cases: u32,
     settings: Settings,
     watcher: &mut dyn Watcher,
 ) -> Result<CheckResult, CliError> {
-    let mut stacks = Stacks::shared(reached);
-    let arms = run::arms(&reached.driver, check, settings.seed).map_err(CliError::Ours)?;
-    let started = stacks.start_for(&arms, reached).await;
-    let result = match started {
-        Ok(()) => {
-            run::check(&stacks, check, cases, settings, watcher).await.map_err(CliError::Ours)
+    let began = reached.driver.clock.now();
+    let arms = run::arms(&reached.driver, check, cases, settings.seed).map_err(CliError::Ours)?;
+    let driven = stacks
+        .driven(&arms, reached, async |stacks| {
+            run::check(stacks, check, cases, settings, watcher).await.map_err(CliError::Ours)
+        })
+        .await;
+    match driven {
+        Ok(Driven { value, doubt: None }) => value,
+        Ok(Driven { value, doubt: Some(why) }) => {
+            Ok(CheckResult { verdict: Verdict::Inconclusive(why), ..value? })
         }
-        Err(error) => Err(error.into()),
-    };
-    let doubt = stacks.doubt();
-    stacks.stop_own().await;
-    let mut result = result?;
-    if let Some(why) = doubt {
-        result.verdict = Verdict::Inconclusive(why);
+        // The other checks need not suffer for it.
+        Err(error) => {
+            let why = format!("a stack of its own cannot be started: {}", CliError::from(error));
+            Ok(CheckResult {
+                check,
+                verdict: Verdict::Inconclusive(why),
+                cases: 0,
+                telling: None,
+                shrunk: None,
+                began,
+                took: reached.driver.clock.now().since(began),
+            })
+        }
     }
-    Ok(result)
 }
 
 struct OneSeed {

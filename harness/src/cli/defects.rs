@@ -13,7 +13,12 @@ use super::{
     progress::Progress,
     target::ReachArgs,
 };
-use crate::{checks, runner::run::Settings, store::RunStoreError, target::Binary};
+use crate::{
+    checks,
+    runner::{run::Settings, stacks::Stacks},
+    store::RunStoreError,
+    target::Binary,
+};
 
 /// The first seed; the others count up from it.
 const FIRST_SEED: u64 = 1;
@@ -124,6 +129,7 @@ impl DefectsArgs {
         };
         let args = vec!["--defect".to_owned(), defect.name.clone()];
         let reached = self.how.reach(around, "reference", args).await?;
+        let mut stacks = Stacks::shared(&reached);
         let began = reached.driver.clock.now();
         let profile = Profile::built_in("release")?;
         let shrink_budget = self.shrink_budget.unwrap_or(profile.shrink_budget);
@@ -142,20 +148,22 @@ impl DefectsArgs {
                 };
                 progress.say(&format!("{}: seed {} of {}", defect.name, more + 1, self.seeds));
                 let result =
-                    one_check(&reached, check, self.cases, settings, &mut progress).await?;
+                    one_check(&mut stacks, &reached, check, self.cases, settings, &mut progress)
+                        .await?;
                 caught += u32::from(result.verdict.is_fail());
                 lengths.extend(result.shrunk.map(|shrunk| shrunk.plan.steps.len()));
             }
             Ok::<_, CliError>(())
         };
-        let stopped = tokio::select! {
-            ended = driven => { ended?; false }
-            () = interrupted() => true,
+        let ended = tokio::select! {
+            ended = driven => ended.map(|()| false),
+            () = interrupted() => Ok(true),
         };
         progress.end();
         let duration = reached.driver.clock.now().since(began);
+        stacks.stop_own().await;
         reached.stop().await;
-        if stopped {
+        if ended? {
             return Ok(None);
         }
         lengths.sort_unstable();

@@ -81,6 +81,7 @@ impl ReplayArgs {
         let mut tally = Tally::default();
         let mut ended = Ok(());
         for case in shrunk {
+            let mut stacks = Stacks::shared(&reached);
             let driven = async {
                 let check = named(case)?;
                 let Some(plan) = planned(case) else {
@@ -90,20 +91,19 @@ impl ReplayArgs {
                     writeln!(around.out, "{}: not applicable: no {lacking}", check.id)?;
                     return Ok(());
                 }
-                let mut stacks = Stacks::shared(&reached);
-                let started = stacks.start_for(&(check.arms)(&plan), &reached).await;
-                let driven = match started {
-                    Ok(()) => Ok(drive_and_judge(&stacks, check, &plan, true).await),
-                    Err(error) => Err(CliError::from(error)),
-                };
-                stacks.stop_own().await;
-                let (verdict, _) = driven?;
+                let driven = stacks
+                    .driven(&(check.arms)(&plan), &reached, async |stacks| {
+                        drive_and_judge(stacks, check, &plan, true).await
+                    })
+                    .await?;
+                let verdict = driven.doubt.map_or(driven.value.0, Verdict::Inconclusive);
                 tally.add(case, &verdict, around)
             };
             ended = tokio::select! {
                 ended = driven => ended,
                 () = interrupted() => Err(CliError::Interrupted),
             };
+            stacks.stop_own().await;
             if ended.is_ok()
                 && let Some((replica, how)) = reached.ended()
             {

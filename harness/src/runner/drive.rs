@@ -29,7 +29,7 @@ use crate::{
     clock::Clock,
     history::{CallId, Entry, Event, History, Manifest},
     observers::upstream::Upstream,
-    op::{Call, Key, Kind, Op, Outcome},
+    op::{Call, Key, Kind, Listed, Op, Outcome},
     plan::Step,
     store_step::{Edit, Object, Strike},
 };
@@ -378,7 +378,14 @@ impl Caller {
                 *error_type = error_type.take().map(|text| redacted(&text));
             }
             Outcome::Indeterminate { why } => *why = redacted(why),
-            Outcome::Answered { .. } | Outcome::Listed { .. } => {}
+            Outcome::Listed { models, .. } => {
+                for model in models {
+                    if let Listed::Stranger(name) = model {
+                        *name = redacted(name);
+                    }
+                }
+            }
+            Outcome::Answered { .. } => {}
         }
         self.saw(Event::Completed { id, outcome: learned.outcome.clone() }).await;
         (issues(call), learned)

@@ -13,7 +13,7 @@ use std::{
 };
 
 use scenarios::KeyClass;
-use tokio::{sync::mpsc, task::JoinHandle};
+use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
 
 use super::{
     behind::Behind,
@@ -42,6 +42,9 @@ use crate::{
 
 /// Observations that may wait for the collector. What does not fit is counted as lost.
 const QUEUE: usize = 65_536;
+
+/// How long a store may take to forget a database.
+const FAREWELL: Duration = Duration::from_secs(5);
 
 /// How long a store may take to answer.
 const STORE_PATIENCE: Duration = Duration::from_secs(30);
@@ -285,8 +288,8 @@ impl Parts {
         }
         if let Some(stores) = stores {
             for database in database {
-                // A database that cannot be dropped goes with its server, or is told by `stop`.
-                drop(stores.drop_database(database).await);
+                // A database that cannot be dropped in time goes with its server, or is told by `stop`.
+                drop(timeout(FAREWELL, stores.drop_database(database)).await);
             }
             if let Err(error) = stores.stop().await {
                 tracing_of_last_resort(&error);

@@ -163,14 +163,18 @@ pub async fn check(
     Ok(CheckResult { check, verdict, cases: judged, telling, shrunk, began, took })
 }
 
-/// The arms of a check's first case: they name every stack that its cases need.
+/// The arms of a check's cases: they name every stack that is needed.
 ///
 /// # Errors
 ///
 /// When the strategy cannot generate a plan, which is a defect of the harness.
-pub fn arms(driver: &Driver, check: &Check, seed: u64) -> Result<Vec<Arm>, String> {
+pub fn arms(driver: &Driver, check: &Check, cases: u32, seed: u64) -> Result<Vec<Arm>, String> {
     let strategy = (check.plan)(&driver.manifest);
-    Ok((check.arms)(&plan_tree(&strategy, seed, check.id, 0)?.current()))
+    let mut arms = Vec::new();
+    for case in 0..cases {
+        arms.extend((check.arms)(&plan_tree(&strategy, seed, check.id, case)?.current()));
+    }
+    Ok(arms)
 }
 
 /// Whether log lines can only be told apart by driving one case at a time.
@@ -198,7 +202,15 @@ pub async fn drive_and_judge(
     alone: bool,
 ) -> (Verdict, Vec<History>) {
     let arms = (check.arms)(plan);
-    let driving = arms.iter().map(|arm| stacks.driver(arm.stack).drive(arm, alone));
+    let mut driven = Vec::new();
+    for arm in &arms {
+        let Some(driver) = stacks.driver(arm.stack) else {
+            let why = format!("there is no stack for the arm {:?}", arm.name);
+            return (Verdict::Inconclusive(why), Vec::new());
+        };
+        driven.push((driver, arm));
+    }
+    let driving = driven.into_iter().map(|(driver, arm)| driver.drive(arm, alone));
     let histories = if at_once(&arms) {
         join_all(driving).await
     } else {

@@ -2,11 +2,22 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use futures::future::join_all;
+
 use super::{
     drive::Driver,
     reach::{ReachError, Reached},
 };
 use crate::check::{Arm, Shape, Stack};
+
+/// What was driven on stacks of a check's own.
+#[derive(Debug)]
+pub struct Driven<T> {
+    /// What came of it.
+    pub value: T,
+    /// Why it is not to be believed, if it is not.
+    pub doubt: Option<String>,
+}
 
 /// The shared stack, and the stacks that a check asked for.
 pub struct Stacks {
@@ -25,7 +36,7 @@ impl Stacks {
     /// # Errors
     ///
     /// When one cannot be set up. Those that were are still there, to be stopped.
-    pub async fn start_for(&mut self, arms: &[Arm], reached: &Reached) -> Result<(), ReachError> {
+    async fn start_for(&mut self, arms: &[Arm], reached: &Reached) -> Result<(), ReachError> {
         for arm in arms {
             if let Stack::Own(shape) = arm.stack
                 && !self.own.contains_key(&shape)
@@ -41,16 +52,40 @@ impl Stacks {
         &self.shared
     }
 
-    /// The driver of a stack; that of the shared one if it was never started.
-    pub fn driver(&self, stack: Stack) -> &Arc<Driver> {
+    /// The driver of a stack, if it was started.
+    pub fn driver(&self, stack: Stack) -> Option<&Arc<Driver>> {
         match stack {
-            Stack::Shared => &self.shared,
-            Stack::Own(shape) => self.own.get(&shape).map_or(&self.shared, |own| &own.driver),
+            Stack::Shared => Some(&self.shared),
+            Stack::Own(shape) => self.own.get(&shape).map(|own| &own.driver),
         }
     }
 
+    /// Drives on the stacks that `arms` ask for, and stops the check's own afterwards. Where this is
+    /// dropped half-way, they are left to whoever holds the stacks.
+    ///
+    /// # Errors
+    ///
+    /// When one cannot be set up.
+    pub async fn driven<T>(
+        &mut self,
+        arms: &[Arm],
+        reached: &Reached,
+        drive: impl AsyncFnOnce(&Stacks) -> T,
+    ) -> Result<Driven<T>, ReachError> {
+        let started = self.start_for(arms, reached).await;
+        let driven = match started {
+            Ok(()) => {
+                let value = drive(self).await;
+                Ok(Driven { value, doubt: self.doubt() })
+            }
+            Err(error) => Err(error),
+        };
+        self.stop_own().await;
+        driven
+    }
+
     /// Why what was seen of the check's own stacks is not to be believed, if it is not.
-    pub fn doubt(&mut self) -> Option<String> {
+    fn doubt(&mut self) -> Option<String> {
         let lost: u64 = self.own.values().map(Reached::lost).sum();
         if lost > 0 {
             return Some(format!("{lost} observations of its own stacks were lost on the way"));
@@ -63,8 +98,6 @@ impl Stacks {
 
     /// Stops the check's own stacks. The shared one goes on.
     pub async fn stop_own(&mut self) {
-        for (_, own) in std::mem::take(&mut self.own) {
-            own.stop().await;
-        }
+        join_all(std::mem::take(&mut self.own).into_values().map(Reached::stop)).await;
     }
 }

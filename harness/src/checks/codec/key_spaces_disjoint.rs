@@ -51,7 +51,7 @@ pub static CHECK: Check = Check {
     judge,
 };
 
-/// Requests with each key, as the catalogue has it.
+/// Requests with each key: enough for entries that overwrite each other to do so many times.
 const REQUESTS: u32 = 20;
 
 /// Keys whose owners coincide, each used twenty times across the replicas.

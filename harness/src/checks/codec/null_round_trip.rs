@@ -46,7 +46,7 @@ pub static CHECK: Check = Check {
     judge,
 };
 
-/// Requests after the first, as the catalogue has it.
+/// Requests after the first: enough for what is reloaded now and then to show.
 const REQUESTS: u32 = 20;
 
 /// A key of any shape: one cold request, then twenty over the replicas.
