@@ -12,6 +12,11 @@
 //! first read fails. Each of its callers is then answered or refused, within two seconds and twice the
 //! time that the slowest caller took whose read did not fail, for a busy machine is slow without any
 //! failure; and once the database is whole, the key is served.
+//!
+//! Not judged are: the reads that several replicas make of one object, for each process may read once;
+//! which worker behind an address read, for that is not seen, and one of them may make the reads that all
+//! of them are allowed; reads for keys that nobody issued; and how long a herd takes whose reads do not
+//! fail.
 
 use std::{collections::BTreeMap, ops::RangeInclusive, time::Duration};
 

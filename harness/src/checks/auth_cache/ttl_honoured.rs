@@ -9,8 +9,12 @@
 //!
 //! The Redis tier is seen on the wire as well. No command gives an entry more life than was configured,
 //! or finds it to have more; and no replica makes entries of a kind last longer more often than it has
-//! read that kind from the database. Commands that say no length of time, as scripts do, are passed
-//! over: what is left of an entry's life tells of them.
+//! read that kind from the database. A gateway may write an entry back with the life that it computed as
+//! left: sent some milliseconds later, or rounded up to a second, that moves the end a little and reads
+//! nothing. So an entry lasts longer only once its end is more than a second after the end that was last
+//! counted. That one stays where it is meanwhile: an end that creeps, however small its steps are, has
+//! moved by more than a second before long and is counted, again and again. Commands that say no length of
+//! time, as scripts do, are passed over: what is left of an entry's life tells of them.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -62,6 +66,9 @@ const WATCHED_MS: u32 = 2_600;
 
 /// Between two requests of a hot key, over all replicas.
 const PAUSE_MS: u32 = 100;
+
+/// How much later an entry may end without lasting longer: a life that is written back in whole seconds.
+const ROUNDING: Duration = Duration::from_secs(1);
 
 /// What a management call may leave to be written to the cache once it has been answered.
 const LEFT_BY_A_CALL: usize = 1;
@@ -364,7 +371,7 @@ fn unread_extensions(history: &History, calls: &[Seen<'_>]) -> Vec<Violation> {
         let Some(kind) = kinds.get(key.name.as_str()) else { continue };
         let Some(Lifetime::Milliseconds(lifetime)) = key.lifetime else { continue };
         let end = at.plus(Duration::from_millis(lifetime));
-        if ends.get(key.name.as_str()).is_some_and(|before| end <= *before) {
+        if ends.get(key.name.as_str()).is_some_and(|counted| end <= counted.plus(ROUNDING)) {
             continue;
         }
         ends.insert(&key.name, end);
@@ -503,7 +510,7 @@ mod tests {
     #[test]
     fn each_extension_takes_a_read_of_the_same_replica() {
         let extended = |replica| {
-            [200, 400, 600].into_iter().fold(changed(1), |hand, at| {
+            [200, 1_300, 2_400].into_iter().fold(changed(1), |hand, at| {
                 let read = hand.identity_read_by(at, replica, Kind::Key);
                 told(read, at + 1, "SET", Lifetime::Milliseconds(1_000))
             })
@@ -513,12 +520,32 @@ mod tests {
         fail
           replica 1 made the Redis entry of a key last longer 3 times, and read a key from the database 0 times
         ");
-        // What is written again with the life that was left is not extended.
-        let rewritten = [(200, 1_000), (400, 800), (600, 600)].into_iter();
-        let rewritten = rewritten.fold(changed(1), |hand, (at, left)| {
-            told(hand, at, "SET", Lifetime::Milliseconds(left))
-        });
-        assert_eq!(judge(&[honoured(rewritten).done()]), Verdict::Pass);
+    }
+
+    /// The entry written back at each of these moments with so much life, and read from the database once.
+    fn written_back(times: impl IntoIterator<Item = (u64, u64)>) -> Verdict {
+        let read = changed(1).identity_read_by(150, 1, Kind::Key);
+        let hand = times
+            .into_iter()
+            .fold(read, |hand, (at, left)| told(hand, at, "SET", Lifetime::Milliseconds(left)));
+        judge(&[honoured(hand).done()])
+    }
+
+    #[test]
+    fn what_is_written_back_with_the_life_that_was_left_does_not_last_longer() {
+        assert_eq!(written_back([(200, 1_000), (400, 800), (600, 600)]), Verdict::Pass);
+        // Each is sent a little after its life was computed.
+        assert_eq!(written_back((0..9).map(|n| (200 + n * 100, 1_000 - n * 97))), Verdict::Pass);
+        // Whole seconds, and always the next one.
+        assert_eq!(written_back((0..9).map(|n| (200 + n * 100, 1_000))), Verdict::Pass);
+    }
+
+    #[test]
+    fn an_end_that_creeps_is_a_violation_all_the_same() {
+        assert_snapshot!(written_back((0..30).map(|n| (200 + n * 100, 1_000))), @"
+        fail
+          replica 1 made the Redis entry of a key last longer 3 times, and read a key from the database 1 times
+        ");
     }
 
     #[test]

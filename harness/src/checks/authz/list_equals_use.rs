@@ -8,7 +8,13 @@
 //! add up is for the gateway to say, but it must come to the same in both places: what is shown can be
 //! called, what can be called is shown, and nothing else is shown, nor anything twice. Where the list
 //! itself is refused, nothing can be called. And a model that is not shown is denied as such: with 401,
-//! 403 or 404, or with 400 where there is no such model.
+//! 403 or 404, or with 400 where there is no such model. A rate limit, or a gateway that is not available
+//! just now, says nothing of rights: such a list or prompt is left out of the comparison.
+//!
+//! A target may offer more models than its description names. So one more key, which nothing restricts and
+//! nobody owns, asks for its models too: a name that we do not know and that it is not shown either is
+//! nobody's. Whether a further model that it is shown can be called is not judged, and a made-up name that
+//! every key is shown is taken for one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,7 +25,9 @@ use crate::{
     check::{Check, Level, one_arm, whole},
     generators::{fewer::at_most, identities::at_first, requests},
     history::{CallId, Event, History, Manifest, Seen},
-    op::{Admin, Alias, Call, Field, Id, Key, KeyFields, Listed, Op, Outcome, Replica, Terms},
+    op::{
+        Admin, Alias, Call, Field, Id, Key, KeyFields, Listed, Op, Outcome, Refusal, Replica, Terms,
+    },
     plan::{IdShape, Plan, Step, Wait},
     verdict::{Proof, Verdict, Violation},
 };
@@ -51,6 +59,9 @@ pub static CHECK: Check = Check {
 
 /// Models that every target of ours offers.
 const OFFERED: [Alias; 2] = [Alias(0), Alias(1)];
+
+/// A key that nothing restricts: what it is shown is offered.
+const UNRESTRICTED: Key = Key(2);
 
 /// A model that nobody configured.
 const NOBODYS: Alias = Alias(u8::MAX);
@@ -108,7 +119,8 @@ enum Change {
     DeleteTeam,
 }
 
-/// One or two keys whose lists and owners' lists differ; after the first round something may change.
+/// One or two keys whose lists and owners' lists differ; after the first round something may change. In the
+/// end a key that nothing restricts is shown what there is.
 /// Shrinks towards one key without owners, lists that are left out, no change, and one round on one
 /// replica.
 fn plan(manifest: &Manifest) -> BoxedStrategy<Plan> {
@@ -129,6 +141,7 @@ fn plan(manifest: &Manifest) -> BoxedStrategy<Plan> {
                 steps.push(Step::Wait(Wait::StalenessAnd { more_ms: 100 }));
                 steps.extend(round(&places, replicas));
             }
+            steps.push(list(UNRESTRICTED, 0));
             Plan::new(vec![IdShape::Plain; 4], steps)
         })
         .boxed()
@@ -217,6 +230,7 @@ fn creation(lists: &Lists, keys: &[(Owners, Models)]) -> Vec<Step> {
         };
         Admin::GenerateKey { key, fields }
     }));
+    admins.push(Admin::GenerateKey { key: UNRESTRICTED, fields: KeyFields::UNSAID });
     admins.into_iter().map(at_first).collect()
 }
 
@@ -247,12 +261,15 @@ fn applied(change: Change, lists: &Lists, keys: &[(Owners, Models)]) -> Option<A
 /// Each key asks each replica for its models, and there for a prompt of each one.
 fn round(keys: &[Key], replicas: u8) -> Vec<Step> {
     let asked = |key: Key, at: u8| {
-        let list = Call { replica: Replica(at), op: Op::ListModels { key } };
         let models = OFFERED.into_iter().chain([NOBODYS]);
         let prompts = models.map(move |alias| requests::chat_of(key, alias, at, false));
-        std::iter::once(list).chain(prompts).map(Step::Call)
+        std::iter::once(list(key, at)).chain(prompts.map(Step::Call))
     };
     (0..replicas).flat_map(|at| keys.iter().flat_map(move |key| asked(*key, at))).collect()
+}
+
+fn list(key: Key, at: u8) -> Step {
+    Step::Call(Call { replica: Replica(at), op: Op::ListModels { key } })
 }
 
 fn judge(histories: &[History]) -> Verdict {
@@ -263,11 +280,20 @@ fn judge(histories: &[History]) -> Verdict {
     let calls = history.calls();
     let arrived = arrived(history);
     let rounds = rounds(&calls);
+    let offered = offered(&rounds);
     let mut compared = 0;
+    let mut unknown = None;
     let mut breaches: BTreeMap<String, Vec<Vec<&Seen<'_>>>> = BTreeMap::new();
     for round in &rounds {
         let Some(shown) = shown(round.list) else { continue };
         let mut told = surplus(round.list, &shown);
+        for stranger in strangers(&shown) {
+            match &offered {
+                Some(offered) if offered.contains(stranger) => {}
+                Some(_) => told.push((nobodys(round.list, stranger), None)),
+                None => unknown = Some(stranger.clone()),
+            }
+        }
         for prompt in &round.prompts {
             let Some(callable) = callable(prompt, &arrived) else { continue };
             compared += 1;
@@ -284,8 +310,34 @@ fn judge(histories: &[History]) -> Verdict {
         let why = "no list and no prompt of one key and replica could be compared";
         return Verdict::Inconclusive(why.to_owned());
     }
+    if let Some(stranger) = unknown.filter(|_| breaches.is_empty()) {
+        return Verdict::Inconclusive(format!(
+            "{stranger} was listed, and no key that nothing restricts was shown what there is"
+        ));
+    }
     let violations = breaches.into_iter().map(|(breach, seen)| violation(&calls, breach, &seen));
     Verdict::of(violations.collect())
+}
+
+/// Everything that the key which nothing restricts was shown. `None` where it was shown no list.
+fn offered(rounds: &[Round<'_>]) -> Option<BTreeSet<Listed>> {
+    let of_it = rounds.iter().filter(|round| asker(round.list) == UNRESTRICTED);
+    let mut lists = of_it.filter_map(|round| match round.list.outcome? {
+        Outcome::Listed { models, .. } => Some(models.iter().cloned()),
+        Outcome::Refused { .. } | Outcome::Answered { .. } | Outcome::Indeterminate { .. } => None,
+    });
+    let first = lists.next()?;
+    Some(first.chain(lists.flatten()).collect())
+}
+
+/// The names in a list that we do not know, each once.
+fn strangers(shown: &[Listed]) -> BTreeSet<&Listed> {
+    shown.iter().filter(|model| matches!(model, Listed::Stranger(_))).collect()
+}
+
+fn nobodys(list: &Seen<'_>, stranger: &Listed) -> String {
+    let (replica, key) = (list.call.replica, asker(list));
+    format!("{replica} lists {stranger} for {key}, and not for a key that nothing restricts")
 }
 
 /// A list that a key asked for, and the prompts of this key to this replica that came after it.
@@ -328,7 +380,7 @@ fn arrived(history: &History) -> BTreeSet<CallId> {
 fn shown(list: &Seen<'_>) -> Option<Vec<Listed>> {
     match list.outcome? {
         Outcome::Listed { models, .. } => Some(models.clone()),
-        Outcome::Refused { .. } => Some(Vec::new()),
+        Outcome::Refused { refusal, .. } => says_of_rights(*refusal).then(Vec::new),
         Outcome::Answered { .. } | Outcome::Indeterminate { .. } => None,
     }
 }
@@ -339,9 +391,24 @@ fn callable(prompt: &Seen<'_>, arrived: &BTreeSet<CallId>) -> Option<bool> {
         return Some(true);
     }
     match prompt.outcome? {
-        Outcome::Refused { .. } => Some(false),
+        Outcome::Refused { refusal, .. } => says_of_rights(*refusal).then_some(false),
         Outcome::Answered { .. } => Some(true),
         Outcome::Listed { .. } | Outcome::Indeterminate { .. } => None,
+    }
+}
+
+/// Whether a refusal may be for want of a right, and not for want of means.
+fn says_of_rights(refusal: Refusal) -> bool {
+    match refusal {
+        Refusal::RateLimited | Refusal::Unavailable => false,
+        Refusal::Unauthenticated
+        | Refusal::Blocked
+        | Refusal::Expired
+        | Refusal::ModelDenied
+        | Refusal::OverBudget
+        | Refusal::NotFound
+        | Refusal::Invalid
+        | Refusal::Fault => true,
     }
 }
 
@@ -359,9 +426,6 @@ fn surplus<'a>(list: &Seen<'_>, shown: &[Listed]) -> Vec<Breach<'a>> {
         *times.entry(model).or_default() += 1;
     }
     for (model, times) in times {
-        if matches!(model, Listed::Stranger(_)) {
-            told.push(format!("{replica} lists {model} for {key}, and nobody configured it"));
-        }
         if times > 1 {
             told.push(format!("{replica} lists {model} for {key} {times} times over"));
         }
@@ -442,10 +506,7 @@ mod tests {
     use insta::assert_snapshot;
 
     use super::*;
-    use crate::{
-        history::hand::Hand,
-        op::{Chat, Refusal},
-    };
+    use crate::{history::hand::Hand, op::Chat};
 
     const KEY: Key = Key(0);
 
@@ -502,12 +563,61 @@ mod tests {
 
     #[test]
     fn strangers_and_repetitions_are_violations() {
-        let stranger = Listed::Stranger("no-default-models".to_owned());
-        assert_snapshot!(judge(&[asked(&[FIRST, stranger, FIRST], &[Alias(0)]).done()]), @r#"
+        let history = asked(&[FIRST, stranger("no-default-models"), FIRST], &[Alias(0)]);
+        assert_snapshot!(judge(&[offering(history, &[FIRST, SECOND]).done()]), @r#"
         fail
-          replica 0 lists "no-default-models" for key 0, and nobody configured it
+          replica 0 lists "no-default-models" for key 0, and not for a key that nothing restricts
           replica 0 lists model 0 for key 0 2 times over
         "#);
+    }
+
+    fn stranger(name: &str) -> Listed {
+        Listed::Stranger(name.to_owned())
+    }
+
+    /// The key that nothing restricts is shown these models.
+    fn offering(hand: Hand, models: &[Listed]) -> Hand {
+        let list = Outcome::Listed { status: 200, models: models.to_vec() };
+        hand.asked(90, 0, Op::ListModels { key: UNRESTRICTED }, list)
+    }
+
+    #[test]
+    fn a_model_that_the_description_does_not_name_is_no_stranger() {
+        let third = || stranger("a-third");
+        let history = asked(&[FIRST, third()], &[Alias(0)]);
+        assert_eq!(judge(&[offering(history, &[FIRST, SECOND, third()]).done()]), Verdict::Pass);
+    }
+
+    #[test]
+    fn a_name_that_cannot_be_compared_with_what_there_is_proves_nothing() {
+        let history = asked(&[FIRST, stranger("a-third")], &[Alias(0)]);
+        assert_snapshot!(judge(&[history.done()]), @r#"inconclusive: "a-third" was listed, and no key that nothing restricts was shown what there is"#);
+    }
+
+    /// Turned away for want of means.
+    fn turned_away(refusal: Refusal) -> Outcome {
+        let message = "no".to_owned();
+        Outcome::Refused { status: 429, refusal, error_type: None, message }
+    }
+
+    #[test]
+    fn a_request_that_is_turned_away_for_want_of_means_says_nothing() {
+        let chat = |alias| Op::Chat(Chat { key: KEY, alias, streamed: false });
+        let list = Op::ListModels { key: KEY };
+        for refusal in [Refusal::RateLimited, Refusal::Unavailable] {
+            let shown = Outcome::Listed { status: 200, models: vec![FIRST] };
+            let prompts = Hand::new()
+                .asked(10, 0, list.clone(), shown)
+                .asked(20, 0, chat(Alias(0)), turned_away(refusal))
+                .asked(30, 0, chat(Alias(1)), turned_away(refusal));
+            assert!(matches!(judge(&[prompts.done()]), Verdict::Inconclusive(_)));
+            let lists = Hand::new().asked(10, 0, list.clone(), turned_away(refusal)).serves(
+                20,
+                0,
+                Chat { key: KEY, alias: Alias(0), streamed: false },
+            );
+            assert!(matches!(judge(&[lists.done()]), Verdict::Inconclusive(_)));
+        }
     }
 
     #[test]
