@@ -361,7 +361,7 @@ struct WrittenManaged {
     workers: NonZeroU8,
     #[serde(default = "yes")]
     redis: bool,
-    next: Option<WrittenNext>,
+    next: Option<Spanned<WrittenNext>>,
 }
 
 /// `[managed.next]` as it is written.
@@ -518,7 +518,15 @@ impl Reader<'_> {
             topology: Topology { replicas: written.replicas, workers: written.workers, redis },
             next: written
                 .next
-                .map(|next| Ok(Next { command: texts(&next.command)?, args: texts(&next.args)? }))
+                .map(|next| {
+                    let WrittenNext { command, args } = next.get_ref();
+                    if command.is_empty() && args.is_empty() {
+                        let reason = "the adjacent release would be the described one; give it a \
+                                      `command` or `args` of its own";
+                        return Err(self.refused(next.span(), reason));
+                    }
+                    Ok(Next { command: texts(command)?, args: texts(args)? })
+                })
                 .transpose()?,
         })
     }
@@ -696,6 +704,8 @@ mod tests {
         assert_snapshot!(refusal("[managed]\ncommand = ['g']\nstart_timeout = '5 minutes'"), @r#"conf/target.toml:5:17: "5 minutes" is not a duration; write a number and a unit, as in "800ms", "60s", "5min""#);
         assert_snapshot!(refusal("[managed]\ncommand = ['g']\nreplicas = 0"), @"conf/target.toml:5:12: invalid value: integer `0`, expected a nonzero u8");
         assert_snapshot!(refusal("[managed]\ncommand = []"), @"conf/target.toml:4:11: the command names no program");
+        assert_snapshot!(refusal("[managed]\ncommand = ['g']\n[managed.next]"), @"conf/target.toml:5:1: the adjacent release would be the described one; give it a `command` or `args` of its own");
+        assert_snapshot!(refusal("[managed]\ncommand = ['g']\nnext = { command = [] }"), @"conf/target.toml:5:8: the adjacent release would be the described one; give it a `command` or `args` of its own");
         assert_snapshot!(refusal("[attached]\nreplicas = ['localhost:4000']"), @"conf/target.toml:4:13: not a URL; write one as in `http://127.0.0.1:4000`");
         assert_snapshot!(refusal("[managed"), @"conf/target.toml:3:9: unclosed table, expected `]`");
     }

@@ -5,9 +5,11 @@
 //! taken from each: one change goes through the older release, the other through the newer. Once the
 //! staleness bound has passed, no entry from before can be left; then one key is first asked of the older
 //! release and read after it by the newer, and the other key the other way round. So each release writes
-//! what the other one reads, with the restriction in it. A request that still reaches the provider was
-//! let through by a reader that lost the restriction. And what the mixture does that one release does not
-//! do is its price: failures, loud lines, reads of the database that one release saves.
+//! what the other one reads, with the restriction in it, and the wire must show that it did. A request
+//! that still reaches the provider was let through by a reader that lost the restriction. And what the
+//! mixture does that one release does not do is its price: failures, loud lines, reads of the database
+//! that one release saves. What one release does alone, in the other drive, is not the mixture's doing and
+//! says nothing about it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -27,7 +29,7 @@ use crate::{
         identities::{Identities, strangers},
         requests,
     },
-    history::{Arrival, History, Level as LogLevel, Manifest, Seen},
+    history::{Access, Arrival, Event, History, Level as LogLevel, Manifest, Seen},
     model::{cache, staleness::Timeline},
     op::{Admin, Alias, Call, Field, Key, Op, Outcome, Replica, Terms},
     plan::{Plan, Step, Wait},
@@ -51,6 +53,7 @@ pub static CHECK: Check = Check {
         Capability::VirtualKeys,
         Capability::Teams,
         Capability::Users,
+        Capability::RedisWire,
         Capability::PostgresWire,
         Capability::Logs,
         Capability::MockUpstream,
@@ -188,15 +191,48 @@ fn arms(plan: &Plan) -> Vec<Arm> {
     vec![own("one release", Builds::Current), own("two releases", Builds::Mixed)]
 }
 
-/// A replica of the mixture, and which release it is of.
-struct OfMixture(Replica);
+/// One drive of the plan, and what was legal in it.
+struct Drive<'a> {
+    history: &'a History,
+    timeline: Timeline,
+    builds: Builds,
+}
 
-impl fmt::Display for OfMixture {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let release = if Builds::Mixed.is_next(self.0) { "next" } else { "described" };
-        write!(f, "{} (of the {release} release)", self.0)
+impl Drive<'_> {
+    fn of(history: &History, builds: Builds) -> Drive<'_> {
+        Drive { history, timeline: Timeline::of(history), builds }
+    }
+
+    fn released(&self, replica: Replica) -> Released {
+        Released { replica, is_next: self.builds.is_next(replica) }
+    }
+
+    /// Whether every state that was legal during a prompt forbids it.
+    fn is_forbidden(&self, seen: &Seen<'_>) -> bool {
+        let decided = seen.chat().zip(seen.completed).map(|(chat, completed)| {
+            self.timeline.decisions(chat, seen.invoked, completed).may_admit
+        });
+        decided == Some(false)
     }
 }
+
+/// A replica, and which release it is of.
+struct Released {
+    replica: Replica,
+    is_next: bool,
+}
+
+impl fmt::Display for Released {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let release = if self.is_next { "next" } else { "described" };
+        write!(f, "{} (of the {release} release)", self.replica)
+    }
+}
+
+/// A property that one release must have for its loss to be the mixture's doing.
+type Rule = fn(&Drive<'_>) -> Vec<Violation>;
+
+const RULES: [Rule; 3] = [failures, late_arrivals, shut_out];
 
 fn judge(histories: &[History]) -> Verdict {
     let [one, mixed] = histories else {
@@ -205,45 +241,125 @@ fn judge(histories: &[History]) -> Verdict {
     if let Some(why) = one.gap().or_else(|| mixed.gap()) {
         return Verdict::Inconclusive(why);
     }
-    let timeline = Timeline::of(mixed);
-    let mut violations = failures(mixed);
-    violations.extend(late_arrivals(mixed, &timeline));
-    violations.extend(shut_out(mixed, &timeline));
-    violations.extend(more_reads(one, mixed));
-    violations.extend(new_lines(one, mixed));
+    let one = Drive::of(one, Builds::Current);
+    let mixed = Drive::of(mixed, Builds::Mixed);
+    let (mut violations, mut alone) = (Vec::new(), None);
+    for rule in RULES {
+        let together = rule(&mixed);
+        match (together.first(), rule(&one).first()) {
+            (Some(together), Some(one)) => {
+                alone = alone.or_else(|| {
+                    Some(format!(
+                        "with two releases, {}; but one release alone does so: {}",
+                        together.summary, one.summary
+                    ))
+                });
+            }
+            (Some(_), None) | (None, _) => violations.extend(together),
+        }
+    }
+    violations.extend(more_reads(one.history, mixed.history));
+    violations.extend(new_lines(one.history, mixed.history));
     if !violations.is_empty() {
         return Verdict::Fail(violations);
     }
-    not_put_to_the_test(one, mixed, &timeline).map_or(Verdict::Pass, Verdict::Inconclusive)
+    alone.or_else(|| not_put_to_the_test(&one, &mixed)).map_or(Verdict::Pass, Verdict::Inconclusive)
 }
 
-/// Each release must have served, and must have been asked for what every legal state forbids.
-fn not_put_to_the_test(one: &History, mixed: &History, timeline: &Timeline) -> Option<String> {
-    if one.identity_reads().next().is_none() {
+/// Each release must have served, must have been asked for what every legal state forbids, and must have
+/// read what the other wrote.
+fn not_put_to_the_test(one: &Drive<'_>, mixed: &Drive<'_>) -> Option<String> {
+    if one.history.identity_reads().next().is_none() {
         return Some("no identity was ever read from the database".to_owned());
     }
-    let calls = mixed.calls();
-    (0..mixed.manifest.replicas).map(Replica).find_map(|replica| {
+    let calls = mixed.history.calls();
+    let untested = (0..mixed.history.manifest.replicas).map(Replica).find_map(|replica| {
         let here = || calls.iter().filter(move |seen| seen.call.replica == replica);
         if !here().any(|seen| seen.chat().is_some() && seen.answered()) {
-            return Some(format!("{} served nothing", OfMixture(replica)));
+            return Some(format!("{} served nothing", mixed.released(replica)));
         }
-        let is_forbidden = |seen: &Seen<'_>| {
-            let decided = seen.chat().zip(seen.completed).map(|(chat, completed)| {
-                timeline.decisions(chat, seen.invoked, completed).may_admit
-            });
-            decided == Some(false) && matches!(seen.outcome, Some(Outcome::Refused { .. }))
-        };
-        let was_asked = here().any(is_forbidden);
-        (!was_asked)
-            .then(|| format!("{} was asked for nothing that it had to refuse", OfMixture(replica)))
-    })
+        let was_asked = here().any(|seen| {
+            mixed.is_forbidden(seen) && matches!(seen.outcome, Some(Outcome::Refused { .. }))
+        });
+        (!was_asked).then(|| {
+            format!("{} was asked for nothing that it had to refuse", mixed.released(replica))
+        })
+    });
+    untested.or_else(|| never_met(mixed, &calls))
 }
 
-/// Calls that a replica of the mixture failed on, each replica's told once.
-fn failures(mixed: &History) -> Vec<Violation> {
+/// A release that was to read what the other wrote, with the restriction in it, and that did not.
+///
+/// A reader to which an entry of the other release is none finds it all the same, as the wire has it.
+fn never_met(mixed: &Drive<'_>, calls: &[Seen<'_>]) -> Option<String> {
+    let mut met: BTreeMap<(Replica, Replica), bool> = BTreeMap::new();
+    for [writing, reading] in one_after_the_other(&mixed.history.plan) {
+        let (writer, reader) = (writing.1.replica, reading.1.replica);
+        let is_met = calls
+            .iter()
+            .filter(|seen| seen.step == reading.0 && mixed.is_forbidden(seen))
+            .any(|seen| finds_what_was_written_by(mixed.history, writer, seen));
+        *met.entry((writer, reader)).or_default() |= is_met;
+    }
+    if met.is_empty() {
+        return Some("neither release was asked right after the other".to_owned());
+    }
+    let ((writer, reader), _) = met.into_iter().find(|(_, is_met)| !is_met)?;
+    Some(format!(
+        "no entry with a restriction in it went from {} to {} through Redis",
+        mixed.released(writer),
+        mixed.released(reader)
+    ))
+}
+
+/// Prompts with one key of which the second goes to another replica, right after the first: the places of
+/// their steps, and the calls.
+fn one_after_the_other(plan: &Plan) -> Vec<[(u32, &Call); 2]> {
+    let prompt = |step| match step {
+        &Step::Call(ref call @ Call { op: Op::Chat(ref chat), .. }) => Some((call, chat.key)),
+        _ => None,
+    };
+    let pairs = (0..).zip(plan.steps.windows(2)).filter_map(|(place, pair)| {
+        let [first, second] = pair else { return None };
+        let ((first, key), (second, same_key)) = (prompt(first)?, prompt(second)?);
+        (key == same_key && first.replica != second.replica)
+            .then_some([(place, first), (place + 1, second)])
+    });
+    pairs.collect()
+}
+
+/// Whether the replica of a prompt found in Redis, meanwhile, an identity that `writer` wrote last.
+fn finds_what_was_written_by(history: &History, writer: Replica, seen: &Seen<'_>) -> bool {
+    let mut written: BTreeMap<&str, Replica> = BTreeMap::new();
+    for entry in &history.entries {
+        let Event::Redis { replica, keys, .. } = &entry.event else { continue };
+        let is_meanwhile = entry.at >= seen.invoked
+            && seen.completed.is_some_and(|completed| entry.at <= completed);
+        for key in keys {
+            match key.access {
+                Access::Write => {
+                    written.insert(&key.name, *replica);
+                }
+                Access::Delete => {
+                    written.remove(key.name.as_str());
+                }
+                Access::Hit if is_meanwhile && *replica == seen.call.replica => {
+                    let is_of_writer = written.get(key.name.as_str()) == Some(&writer);
+                    if is_of_writer && key.kind.is_some() {
+                        return true;
+                    }
+                }
+                Access::Hit | Access::Miss | Access::Other => {}
+            }
+        }
+    }
+    false
+}
+
+/// Calls that a replica failed on, each replica's told once.
+fn failures(drive: &Drive<'_>) -> Vec<Violation> {
     let mut failed: BTreeMap<Replica, Vec<Seen<'_>>> = BTreeMap::new();
-    for seen in mixed.calls() {
+    for seen in drive.history.calls() {
         if matches!(seen.outcome, Some(Outcome::Refused { status: 500.., .. })) {
             failed.entry(seen.call.replica).or_default().push(seen);
         }
@@ -253,7 +369,7 @@ fn failures(mixed: &History) -> Vec<Violation> {
         Some(Violation {
             summary: format!(
                 "{} fails on {} calls; the first is {outcome}",
-                OfMixture(replica),
+                drive.released(replica),
                 seen.len()
             ),
             evidence: proof(1, seen.iter().map(|seen| seen.last_index)),
@@ -263,20 +379,20 @@ fn failures(mixed: &History) -> Vec<Violation> {
 }
 
 /// Requests that reached the provider though no state that was still legal allows them.
-fn late_arrivals(mixed: &History, timeline: &Timeline) -> Vec<Violation> {
+fn late_arrivals(drive: &Drive<'_>) -> Vec<Violation> {
     let mut late: BTreeMap<(Replica, Key), Vec<Arrival<'_>>> = BTreeMap::new();
-    for arrival in mixed.arrivals() {
+    for arrival in drive.history.arrivals() {
         let Some(chat) = arrival.seen.chat() else { continue };
         // The older the moment, the more states are legal.
         let latest = arrival.at.plus(arrival.clock_error);
         let earliest = Micros(arrival.at.0.saturating_sub(micros(arrival.clock_error)));
-        if !timeline.decisions(chat, earliest, latest).may_admit {
+        if !drive.timeline.decisions(chat, earliest, latest).may_admit {
             late.entry((arrival.seen.call.replica, chat.key)).or_default().push(arrival);
         }
     }
     let told = late.into_iter().filter_map(|((replica, key), arrivals)| {
         let first = arrivals.first()?;
-        let changes = changes_before(mixed, first.at);
+        let changes = changes_before(drive.history, first.at);
         let acknowledged = changes.last().and_then(|change| change.completed)?;
         let of_changes = changes.iter().flat_map(|change| [change.index, change.last_index]);
         Some(Violation {
@@ -284,10 +400,10 @@ fn late_arrivals(mixed: &History, timeline: &Timeline) -> Vec<Violation> {
                 "{} let {} requests of {key} through to the provider that no legal state allows; the \
                  first arrived {} ms after the last restriction was acknowledged, and older states \
                  are legal for {} ms",
-                OfMixture(replica),
+                drive.released(replica),
                 arrivals.len(),
                 first.at.since(acknowledged).as_millis(),
-                mixed.manifest.staleness_ms
+                drive.history.manifest.staleness_ms
             ),
             evidence: proof(1, of_changes.chain(arrivals.iter().map(|arrival| arrival.index))),
         })
@@ -311,11 +427,11 @@ fn changes_before(history: &History, moment: Micros) -> Vec<Seen<'_>> {
 }
 
 /// Requests that were refused though every legal state allows them, each key's told once.
-fn shut_out(mixed: &History, timeline: &Timeline) -> Vec<Violation> {
+fn shut_out(drive: &Drive<'_>) -> Vec<Violation> {
     let mut refused: BTreeMap<(Replica, Key), Vec<Seen<'_>>> = BTreeMap::new();
-    for seen in mixed.calls() {
+    for seen in drive.history.calls() {
         let (Some(chat), Some(completed)) = (seen.chat(), seen.completed) else { continue };
-        let may_refuse = timeline.decisions(chat, seen.invoked, completed).may_refuse;
+        let may_refuse = drive.timeline.decisions(chat, seen.invoked, completed).may_refuse;
         if !may_refuse && matches!(seen.outcome, Some(Outcome::Refused { status: ..500, .. })) {
             refused.entry((seen.call.replica, chat.key)).or_default().push(seen);
         }
@@ -325,7 +441,7 @@ fn shut_out(mixed: &History, timeline: &Timeline) -> Vec<Violation> {
         Some(Violation {
             summary: format!(
                 "{} refuses {} requests of {key} that every legal state allows; the first: {outcome}",
-                OfMixture(replica),
+                drive.released(replica),
                 seen.len()
             ),
             evidence: proof(1, seen.iter().map(|seen| seen.last_index)),
@@ -334,8 +450,10 @@ fn shut_out(mixed: &History, timeline: &Timeline) -> Vec<Violation> {
     told.collect()
 }
 
-/// Identity reads beyond twice those of one release, as the catalogue has it. The two drives do not meet
-/// their expiries at the same requests, so each object may be read once more on each replica.
+/// Identity reads beyond twice those of one release: each release may read an object for itself where
+/// what the other wrote is no entry to it, and two that undo each other's entries read far more. The two
+/// drives do not meet their expiries at the same requests, so each object may be read once more on each
+/// replica.
 fn more_reads(one: &History, mixed: &History) -> Option<Violation> {
     let (alone, together) = (request_reads(one), request_reads(mixed));
     let objects: usize = cache::objects(mixed).values().sum();
@@ -406,14 +524,36 @@ mod tests {
         hand.asked(at_ms, replica, Op::Chat(CHAT), outcome)
     }
 
-    /// Both replicas refuse once the bound has passed.
+    /// Both replicas refuse once the bound has passed, the second by what the first one wrote.
     fn held(hand: Hand) -> Hand {
-        let hand = refused(hand, 3_200, 0, 401, Refusal::Blocked);
+        refused_by_both(hand).redis(3_210, 1, Access::Hit, "key:p0", Some(Kind::Key))
+    }
+
+    fn refused_by_both(hand: Hand) -> Hand {
+        let hand = refused(hand, 3_200, 0, 401, Refusal::Blocked).redis(
+            3_200,
+            0,
+            Access::Write,
+            "key:p0",
+            Some(Kind::Key),
+        );
         refused(hand, 3_210, 1, 401, Refusal::Blocked)
     }
 
     fn judged(mixed: Hand) -> Verdict {
-        judge(&[held(blocked()).done(), mixed.done()])
+        judged_beside(held(blocked()), mixed)
+    }
+
+    fn judged_beside(one: Hand, mixed: Hand) -> Verdict {
+        judge(&[one, mixed].map(planned))
+    }
+
+    /// A history whose plan asked for each of its calls alone.
+    fn planned(hand: Hand) -> History {
+        let mut history = hand.done();
+        let calls: Vec<_> = history.calls().into_iter().map(|seen| seen.call.clone()).collect();
+        history.plan.steps = calls.into_iter().map(Step::Call).collect();
+        history
     }
 
     #[test]
@@ -463,6 +603,63 @@ mod tests {
         fail
           1 lines at WARN or above that one release does not write; the first: unknown field in p
         ");
+    }
+
+    #[test]
+    fn what_one_release_does_alone_says_nothing_about_two() {
+        let failing = || refused(held(blocked()), 3_300, 0, 500, Refusal::Fault);
+        assert_snapshot!(judged_beside(failing(), failing()), @"inconclusive: with two releases, replica 0 (of the described release) fails on 1 calls; the first is refused 500 (gateway fault): no; but one release alone does so: replica 0 (of the described release) fails on 1 calls; the first is refused 500 (gateway fault): no");
+        let late = || held(blocked()).serves(3_400, 1, CHAT);
+        assert_snapshot!(judged_beside(late(), late()), @"inconclusive: with two releases, replica 1 (of the next release) let 1 requests of key 0 through to the provider that no legal state allows; the first arrived 1399 ms after the last restriction was acknowledged, and older states are legal for 1000 ms; but one release alone does so: replica 1 (of the described release) let 1 requests of key 0 through to the provider that no legal state allows; the first arrived 1399 ms after the last restriction was acknowledged, and older states are legal for 1000 ms");
+        let shutting_out = || {
+            let issued = Admin::GenerateKey { key: Key(0), fields: KeyFields::UNSAID };
+            refused(Hand::new().admin(1, issued), 1_200, 1, 401, Refusal::Unauthenticated)
+        };
+        assert_snapshot!(judged_beside(shutting_out(), shutting_out()), @"inconclusive: with two releases, replica 1 (of the next release) refuses 1 requests of key 0 that every legal state allows; the first: refused 401 (unauthenticated): no; but one release alone does so: replica 1 (of the described release) refuses 1 requests of key 0 that every legal state allows; the first: refused 401 (unauthenticated): no");
+    }
+
+    #[test]
+    fn what_only_two_releases_do_is_a_violation_beside_what_one_does_alone() {
+        let failing = refused(held(blocked()), 3_300, 0, 500, Refusal::Fault);
+        let both = refused(held(blocked()), 3_300, 0, 500, Refusal::Fault).serves(3_400, 1, CHAT);
+        assert_snapshot!(judged_beside(failing, both), @"
+        fail
+          replica 1 (of the next release) let 1 requests of key 0 through to the provider that no legal state allows; the first arrived 1399 ms after the last restriction was acknowledged, and older states are legal for 1000 ms
+        ");
+    }
+
+    #[test]
+    fn a_release_that_reads_nothing_of_the_other_proves_nothing() {
+        let missed = refused_by_both(blocked()).redis(3_210, 1, Access::Miss, "key:p0", None);
+        assert_snapshot!(judged(missed), @"inconclusive: no entry with a restriction in it went from replica 0 (of the described release) to replica 1 (of the next release) through Redis");
+        let its_own = refused_by_both(blocked())
+            .redis(3_205, 1, Access::Write, "key:p0", Some(Kind::Key))
+            .redis(3_210, 1, Access::Hit, "key:p0", Some(Kind::Key));
+        assert_snapshot!(judged(its_own), @"inconclusive: no entry with a restriction in it went from replica 0 (of the described release) to replica 1 (of the next release) through Redis");
+        let no_identity = refused_by_both(blocked()).redis(3_210, 1, Access::Hit, "key:p0", None);
+        assert_snapshot!(judged(no_identity), @"inconclusive: no entry with a restriction in it went from replica 0 (of the described release) to replica 1 (of the next release) through Redis");
+    }
+
+    #[test]
+    fn each_direction_that_was_asked_for_must_be_met() {
+        let back = refused(held(blocked()), 3_220, 0, 401, Refusal::Blocked);
+        assert_snapshot!(judged(back), @"inconclusive: no entry with a restriction in it went from replica 1 (of the next release) to replica 0 (of the described release) through Redis");
+        let both_ways = refused(
+            held(blocked()).redis(3_211, 1, Access::Write, "key:p0", Some(Kind::Key)),
+            3_220,
+            0,
+            401,
+            Refusal::Blocked,
+        )
+        .redis(3_220, 0, Access::Hit, "key:p0", Some(Kind::Key));
+        assert_eq!(judged(both_ways), Verdict::Pass);
+    }
+
+    #[test]
+    fn releases_that_are_not_asked_after_each_other_prove_nothing() {
+        let [one, mixed] = [held(blocked()), held(blocked())].map(planned);
+        let unplanned = History { plan: Plan::new(Vec::new(), Vec::new()), ..mixed };
+        assert_snapshot!(judge(&[one, unplanned]), @"inconclusive: neither release was asked right after the other");
     }
 
     #[test]

@@ -6,8 +6,9 @@
 //! type, or copied from another object. The damage always leaves something that no JSON writer wrote,
 //! for an entry that is whole cannot be told from a good one. Nobody's rights have changed, so every key
 //! is decided as before, on replicas that still remember it and on those that read the poison. Who reads
-//! it may ask the database once, writes what it found in its place, and says no more than three lines
-//! about it.
+//! it may ask the database once, in as many statements as that takes it, writes what it found in its
+//! place, and says no more than three lines about it. A gateway that was busy or down before anything was
+//! poisoned has decided nothing that a later decision could be held to.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,7 +25,7 @@ use crate::{
     },
     history::{Access, Event, History, Level as LogLevel, Manifest, Seen},
     model::cache,
-    op::{Admin, Alias, Field, Key, KeyFields, Op, Outcome, Replica},
+    op::{Admin, Alias, Field, Key, KeyFields, Op, Outcome, Refusal, Replica},
     plan::{Plan, Step},
     store_step::{Edit, Object, Poison},
     verdict::{Verdict, Violation, proof},
@@ -64,10 +65,11 @@ const BARRED: Key = Key(2);
 /// The key that nobody issued.
 const NEVER_ISSUED: Key = Key(3);
 
-/// Lines at WARN or above that an entry may cost, as the catalogue has it.
+/// Lines at WARN or above that an entry may cost: one where it is found, one where it is reloaded and one
+/// where it is replaced.
 const LINES: usize = 3;
 
-/// The cost of an object's poison in reads, for each replica.
+/// The cost of an object's poison, for each process: how often it may give the same statement.
 const RELOADS: usize = 1;
 
 /// What is written over an entry, before it is known whose could be copied.
@@ -215,8 +217,14 @@ fn judge(histories: &[History]) -> Verdict {
     if !violations.is_empty() {
         return Verdict::Fail(violations);
     }
-    if !before.values().any(|decided| decided.answered()) {
-        return Verdict::Inconclusive("no key was served before anything was poisoned".to_owned());
+    if !before.get(&(SERVED, Alias(0))).is_some_and(|decided| decided.answered()) {
+        let why = format!("{SERVED} was not served before anything was poisoned");
+        return Verdict::Inconclusive(why);
+    }
+    let is_new = |asked: &(Key, Alias)| !before.contains_key(asked);
+    if let Some((key, _)) = after.iter().filter_map(|seen| asked(seen)).find(is_new) {
+        let why = format!("what becomes of {key} without any poison is not known");
+        return Verdict::Inconclusive(why);
     }
     if let Some(lost) = after.iter().find(|seen| !is_decided(seen)) {
         let why = format!("what {} decided on the poison is not known", lost.call.replica);
@@ -249,9 +257,28 @@ fn is_decided(seen: &Seen<'_>) -> bool {
     matches!(seen.outcome, Some(Outcome::Answered { .. } | Outcome::Refused { .. }))
 }
 
+/// Whether a prompt was served, or denied for what its key is and may. A gateway that is busy or fails
+/// says nothing about the key.
+fn is_judged(seen: &Seen<'_>) -> bool {
+    match seen.outcome {
+        Some(Outcome::Answered { .. }) => true,
+        Some(Outcome::Refused { status, refusal, .. }) => match refusal {
+            Refusal::Unauthenticated
+            | Refusal::Blocked
+            | Refusal::Expired
+            | Refusal::ModelDenied
+            | Refusal::OverBudget
+            | Refusal::NotFound => *status < 500 && *status != 429,
+            Refusal::Invalid => matches!(status, 401 | 403 | 404 | 422),
+            Refusal::RateLimited | Refusal::Unavailable | Refusal::Fault => false,
+        },
+        Some(Outcome::Listed { .. } | Outcome::Indeterminate { .. }) | None => false,
+    }
+}
+
 /// What became of each key and model before anything was poisoned.
 fn before<'a>(prompts: &[&'a Seen<'a>], first: Micros) -> BTreeMap<(Key, Alias), &'a Seen<'a>> {
-    let decided = prompts.iter().filter(|seen| seen.invoked < first && is_decided(seen));
+    let decided = prompts.iter().filter(|seen| seen.invoked < first && is_judged(seen));
     decided.filter_map(|seen| Some((asked(seen)?, *seen))).collect()
 }
 
@@ -341,19 +368,22 @@ fn found(history: &History, poisoned: &Poisoned<'_>, name: &str) -> Option<(usiz
         .map(|(index, replica, _)| (index, replica))
 }
 
-/// A replica that reads a poisoned object from the database more often than once per reload.
+/// A replica that gives a statement about a poisoned object more often than its processes reload it. A
+/// gateway may well ask several things about one object, each in a statement of its own.
 fn read_again(history: &History, poisoned: &Poisoned<'_>) -> Vec<Violation> {
-    let explained = RELOADS + cache::endings(&history.manifest, history.ended().since(poisoned.at));
-    let mut reads: BTreeMap<Replica, Vec<usize>> = BTreeMap::new();
-    for (index, replica) in reloads(history, poisoned) {
-        reads.entry(replica).or_default().push(index);
+    let endings = cache::endings(&history.manifest, history.ended().since(poisoned.at));
+    let processes = usize::from(history.manifest.workers.max(1));
+    let explained = processes * (RELOADS + endings);
+    let mut reads: BTreeMap<(Replica, &str), Vec<usize>> = BTreeMap::new();
+    for Reload { index, replica, sql } in reloads(history, poisoned) {
+        reads.entry((replica, sql)).or_default().push(index);
     }
     let too_many = reads.into_iter().filter(|(_, reads)| reads.len() > explained);
     too_many
-        .map(|(replica, reads)| Violation {
+        .map(|((replica, _), reads)| Violation {
             summary: format!(
-                "{replica} reads the {} from the database {} times after its entry was poisoned \
-                 ({explained} can be explained)",
+                "{replica} reads the {} from the database {} times with one statement after its entry \
+                 was poisoned ({explained} can be explained)",
                 poisoned.object.kind(),
                 reads.len()
             ),
@@ -362,17 +392,24 @@ fn read_again(history: &History, poisoned: &Poisoned<'_>) -> Vec<Violation> {
         .collect()
 }
 
+/// A statement that reads a poisoned object.
+struct Reload<'a> {
+    index: usize,
+    replica: Replica,
+    sql: &'a str,
+}
+
 /// Statements that read a poisoned object once it was poisoned.
-fn reloads(history: &History, poisoned: &Poisoned<'_>) -> impl Iterator<Item = (usize, Replica)> {
+fn reloads<'a>(history: &'a History, poisoned: &Poisoned<'_>) -> impl Iterator<Item = Reload<'a>> {
     history.identity_reads().filter_map(|(index, entry, kinds)| {
-        let Event::Sql { replica, params, .. } = &entry.event else { return None };
+        let Event::Sql { replica, sql, params, .. } = &entry.event else { return None };
         let is_of_it = params.iter().flatten().any(|param| {
             identifies(param, &history.prefix)
                 && poisoned.names.iter().any(|name| name.contains(param.as_str()))
         });
         let is_reload =
             entry.at > poisoned.at && is_of_it && kinds.contains(&poisoned.object.kind());
-        is_reload.then_some((index, *replica))
+        is_reload.then_some(Reload { index, replica: *replica, sql })
     })
 }
 
@@ -403,7 +440,7 @@ fn left_in_place(history: &History, poisoned: &Poisoned<'_>, first_poison: Micro
         }
         let told = format!("{replica} finds {name:?} poisoned, and nobody ever replaces it");
         // Redis may be out of reach for who has read the database and would write.
-        let is_reloaded = reloads(history, poisoned).any(|(_, by)| by == replica);
+        let is_reloaded = reloads(history, poisoned).any(|reload| reload.replica == replica);
         let complaint = new_lines(history, first_poison)
             .find(|(_, _, text)| is_reloaded && !text.contains(&history.prefix));
         if let Some((_, template, _)) = complaint {
@@ -467,7 +504,7 @@ mod tests {
     use crate::{
         generators::plan_tree,
         history::hand::Hand,
-        op::{Call, Chat, Kind, Refusal},
+        op::{Call, Chat, Kind},
     };
 
     const NAME: &str = "key:p0";
@@ -519,10 +556,14 @@ mod tests {
     }
 
     fn read(id: &str) -> Event {
+        read_with("SELECT * FROM keys WHERE id = $1", id)
+    }
+
+    fn read_with(sql: &str, id: &str) -> Event {
         Event::Sql {
             replica: Replica(1),
             answered: None,
-            sql: "SELECT * FROM keys WHERE id = $1".to_owned(),
+            sql: sql.to_owned(),
             params: vec![Some(id.to_owned())],
             reads: vec![Kind::Key],
             rows: Some(1),
@@ -577,8 +618,53 @@ mod tests {
             .event(70, read("p9"));
         assert_snapshot!(judge(&[history.done()]), @"
         fail
-          replica 1 reads the key from the database 2 times after its entry was poisoned (1 can be explained)
+          replica 1 reads the key from the database 2 times with one statement after its entry was poisoned (1 can be explained)
         ");
+    }
+
+    #[test]
+    fn several_statements_about_an_object_are_one_reload() {
+        let history = reloaded(poisoned().asked(60, 1, ask(SERVED), served()))
+            .event(61, read_with("SELECT blocked FROM keys WHERE id = $1", "p0"));
+        assert_eq!(judge(&[history.done()]), Verdict::Pass);
+    }
+
+    #[test]
+    fn each_worker_may_reload_for_itself() {
+        let read_twice = || {
+            let history = reloaded(poisoned().asked(60, 1, ask(SERVED), served()));
+            history.event(63, read("p0")).done()
+        };
+        let mut of_two_workers = read_twice();
+        of_two_workers.manifest.workers = 2;
+        assert_eq!(judge(&[of_two_workers]), Verdict::Pass);
+        assert!(judge(&[read_twice()]).is_fail());
+    }
+
+    /// A case in which `key` met an overload before anything was poisoned, and normal service after it.
+    fn overloaded(key: Key, status: u16, refusal: Refusal) -> Verdict {
+        let issue = |key| Admin::GenerateKey { key, fields: KeyFields::UNSAID };
+        let busy = Outcome::Refused { status, refusal, error_type: None, message: "no".to_owned() };
+        let of = |asked, usual: Outcome| if asked == key { busy.clone() } else { usual };
+        let (at, poison) = poison(50, Poison::Null);
+        let hand = Hand::new()
+            .admin(1, issue(SERVED))
+            .admin(2, issue(BARRED))
+            .asked(10, 0, ask(SERVED), of(SERVED, served()))
+            .asked(20, 0, ask(BARRED), of(BARRED, refused()))
+            .asked(30, 0, ask(NEVER_ISSUED), refused())
+            .event(at, poison);
+        let history = reloaded(hand.asked(60, 1, ask(key), served()));
+        judge(&[history.done()])
+    }
+
+    #[test]
+    fn an_overload_before_the_poison_is_no_denial() {
+        assert_snapshot!(overloaded(SERVED, 503, Refusal::Unavailable), @"inconclusive: key 0 was not served before anything was poisoned");
+        assert_snapshot!(overloaded(BARRED, 500, Refusal::Fault), @"inconclusive: what becomes of key 2 without any poison is not known");
+        assert_snapshot!(overloaded(BARRED, 429, Refusal::RateLimited), @"inconclusive: what becomes of key 2 without any poison is not known");
+        assert!(overloaded(BARRED, 403, Refusal::ModelDenied).is_fail());
+        assert!(overloaded(BARRED, 422, Refusal::OverBudget).is_fail());
     }
 
     #[test]

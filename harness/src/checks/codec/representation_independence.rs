@@ -6,7 +6,9 @@
 //! sets the three apart. What stands in a key's way here always does: a model that is not allowed, a
 //! budget or limit of zero, a block. So all three are decided alike, in status, meaning and error type;
 //! where they are not, the decision depends on the form in which an identity came. The wire shows which
-//! layer each request was answered from, and a request that cannot be placed so is not compared.
+//! layer each request was answered from, and a request that cannot be placed so is not compared. A key
+//! that nothing stands in the way of shows no more than that the gateway caches; unless one that the
+//! database has refused was compared too, nothing is proven.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -101,9 +103,13 @@ enum Owner {
 }
 
 fn bar() -> impl Strategy<Value = Bar> + use<> {
+    prop_oneof![1 => Just(Bar::Nothing), 9 => hindrance()]
+}
+
+/// What stands in a key's way, always.
+fn hindrance() -> impl Strategy<Value = Bar> + use<> {
     let of = |owners: &'static [Owner]| prop::sample::select(owners);
     prop_oneof![
-        1 => Just(Bar::Nothing),
         1 => of(&[Owner::Key, Owner::Team]).prop_map(Bar::Model),
         3 => of(&[Owner::Key, Owner::Key, Owner::User, Owner::Member]).prop_map(Bar::Budget),
         1 => of(&[Owner::Key, Owner::User, Owner::Team]).prop_map(Bar::Requests),
@@ -118,17 +124,18 @@ fn bar() -> impl Strategy<Value = Bar> + use<> {
 ///
 /// The first key is nobody's, and nothing stands in its way. Some gateways cache what they let through
 /// only, or no membership without a budget; that key shows that they cache, and which layer is which.
+/// Something always stands in the way of the second.
 fn plan(manifest: &Manifest) -> BoxedStrategy<Plan> {
     let replicas = manifest.replicas;
-    let others = vec(bar(), KEYS - 1);
+    let others = (hindrance(), vec(bar(), KEYS - 2));
     (strangers(2..=KEYS), others, 0..replicas, any::<bool>())
-        .prop_map(move |(mut drawn, bars, first, by_layer)| {
+        .prop_map(move |(mut drawn, (hindrance, bars), first, by_layer)| {
             let second = (first + 1) % replicas;
             if let Some(first) = drawn.keys.first_mut() {
                 (first.user, first.team) = (Field::Absent, Field::Absent);
             }
             let mut drawn = drawn.with_keys(KEYS);
-            let bars = std::iter::once(Bar::Nothing).chain(bars);
+            let bars = [Bar::Nothing, hindrance].into_iter().chain(bars);
             let bars: Vec<_> = drawn.key_places().zip(bars).collect();
             for (key, bar) in &bars {
                 put_up(&mut drawn, *key, *bar);
@@ -211,8 +218,11 @@ fn judge(histories: &[History]) -> Verdict {
     let mut unplaced = None;
     let mut compared = 0;
     for (asked, seen) in &asked {
+        let is_barred = seen.first().is_some_and(|first| is_denied(first));
         let placed: Vec<_> = LAYERS.into_iter().zip(seen).map(|it| placed(history, it)).collect();
         match placed.iter().find_map(|placed| placed.as_ref().err()) {
+            // What bars a key is what its layers may disagree about.
+            _ if !is_barred => {}
             Some(why) => unplaced = unplaced.or_else(|| Some(format!("{asked}: {why}"))),
             None if placed.len() < LAYERS.len() => {}
             None => compared += 1,
@@ -222,10 +232,17 @@ fn judge(histories: &[History]) -> Verdict {
     }
     violations.extend(type_trouble(history, &calls));
     if violations.is_empty() && compared == 0 {
-        let why = unplaced.unwrap_or_else(|| "no key was asked with three times".to_owned());
+        let why = unplaced.unwrap_or_else(|| {
+            "no key that the database has refused was asked with three times".to_owned()
+        });
         return Verdict::Inconclusive(why);
     }
     Verdict::of(violations)
+}
+
+/// Whether the gateway refused a prompt by what it knows of the key, and did not merely fail.
+fn is_denied(seen: &Seen<'_>) -> bool {
+    matches!(seen.outcome, Some(Outcome::Refused { status: ..500, .. }))
 }
 
 /// What is asked for three times.
@@ -481,14 +498,37 @@ mod tests {
 
     #[test]
     fn a_replica_that_reads_the_database_itself_proves_nothing() {
-        let history = asked([served(), served(), served()]).identity_read_by(20, 1, Kind::Team);
+        let history = asked([over_budget(), over_budget(), over_budget()]).identity_read_by(
+            20,
+            1,
+            Kind::Team,
+        );
         assert_snapshot!(judge(&[history.done()]), @"inconclusive: key 0 asking for model 0: replica 1 did not take its identity from Redis");
     }
 
     #[test]
     fn a_first_request_that_reads_nothing_proves_nothing() {
-        let warm = Hand::new().answered(10, 0).answered(20, 1).answered(30, 1);
+        let ask = |hand: Hand, at, replica| hand.asked(at, replica, Op::Chat(CHAT), over_budget());
+        let warm = ask(ask(ask(Hand::new(), 10, 0), 20, 1), 30, 1);
         assert_snapshot!(judge(&[warm.done()]), @"inconclusive: key 0 asking for model 0: replica 0 did not take its identity from the database");
+    }
+
+    #[test]
+    fn a_key_that_nothing_stands_in_the_way_of_proves_nothing() {
+        let history = asked([served(), served(), served()]);
+        assert_snapshot!(judge(&[history.done()]), @"inconclusive: no key that the database has refused was asked with three times");
+    }
+
+    #[test]
+    fn a_barred_key_that_could_not_be_placed_is_told_though_one_without_a_bar_was() {
+        let barred = || Op::Chat(Chat { key: Key(1), ..CHAT });
+        let history = asked([served(), served(), served()])
+            .asked(40, 0, barred(), over_budget())
+            .identity_read_by(40, 0, Kind::Key)
+            .asked(50, 1, barred(), over_budget())
+            .identity_read_by(50, 1, Kind::Key)
+            .asked(60, 1, barred(), over_budget());
+        assert_snapshot!(judge(&[history.done()]), @"inconclusive: key 1 asking for model 0: replica 1 did not take its identity from Redis");
     }
 
     #[test]
