@@ -36,7 +36,8 @@ impl fmt::Display for Micros {
     }
 }
 
-fn whole_micros(duration: Duration) -> u64 {
+/// A length of time as a number of microseconds, what is less than one left out.
+pub fn whole_micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 

@@ -30,6 +30,7 @@ use tokio::{
 };
 
 use crate::{
+    causes::with_causes,
     load_profile::Balance,
     order::{Counted, Order, Outcome, Progress, Told},
     steady_chat::{self, Prompt},
@@ -275,21 +276,10 @@ async fn chat(user: &GooseUser, order: &Order, meter: &Meter) {
                 () if error.is_connect() => "no connection",
                 () => "broken off",
             };
-            Err((how.to_owned(), told(&error.without_url())))
+            Err((how.to_owned(), with_causes(&error.without_url())))
         }
     };
     meter.ended(caller, key, replica, ended);
-}
-
-/// An error and what it follows from: what the socket said comes last.
-fn told(error: &dyn std::error::Error) -> String {
-    let mut told = error.to_string();
-    let mut cause = error.source();
-    while let Some(deeper) = cause {
-        told = format!("{told}: {deeper}");
-        cause = deeper.source();
-    }
-    told
 }
 
 /// What all callers count together.
@@ -471,6 +461,8 @@ mod tests {
         assert_eq!(outcome.whole.failed["429"].said, "slow down");
         assert_eq!(outcome.whole.failed["429"].count, outcome.whole.by_key[1]);
         assert!(outcome.whole.by_replica.iter().all(|requests| *requests > 0));
+        let answered = outcome.whole.answered_by_replica.iter().sum::<u64>();
+        assert_eq!(answered, outcome.whole.by_key[0]);
         let [first, second] = outcome.windows.as_slice() else { panic!("{outcome:?}") };
         assert!(0 < first.requests() && first.requests() < second.requests());
         assert!(second.requests() < received);

@@ -6,7 +6,8 @@
 //! ([`steady_chat`]) and whose [`Latencies`] are our own. Either may bound what is measured by a
 //! [`Threshold`], of each [`KeyClass`]. Under all of it lie three small pieces which every settings
 //! file of the project is read with: [`settings`] says where a file is wrong, [`duration`] reads
-//! `"800ms"`, and [`nearest`] finds the name that was probably meant.
+//! `"800ms"`, and [`nearest`] finds the name that was probably meant. [`causes`] tells an error with
+//! everything that it follows from.
 
 pub mod profile;
 pub mod key_class;
@@ -19,6 +20,7 @@ pub mod latency;
 pub mod settings;
 pub mod duration;
 pub mod nearest;
+pub mod causes;
 
 pub use key_class::KeyClass;
 pub use latency::Latencies;

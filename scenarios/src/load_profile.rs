@@ -2,7 +2,7 @@
 
 use std::{num::NonZeroU8, num::NonZeroU32, path::Path, time::Duration};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error};
 
 use crate::{KeyClass, duration, nearest, order::Pause, profile::ProfileError, settings};
 
@@ -36,6 +36,7 @@ pub struct Callers {
     pub ramp: Duration,
     /// How long each waits between an answer and its next request. Callers that never wait measure
     /// how fast the machine is, and little else.
+    #[serde(deserialize_with = "least_before_most")]
     pub pause: Pause,
     /// To which replica each goes.
     pub balance: Balance,
@@ -65,7 +66,9 @@ pub struct Cache {
     /// The same with `--unscaled`.
     #[serde(with = "duration")]
     pub unscaled_lifetime: Duration,
-    /// Where windows end, in lifetimes. All begin when the last caller is there.
+    /// Where windows end, in lifetimes: at least one, each later than the one before. All begin when
+    /// the last caller is there.
+    #[serde(deserialize_with = "one_after_the_other")]
     pub windows: Vec<NonZeroU8>,
 }
 
@@ -122,6 +125,35 @@ impl LoadProfile {
     }
 }
 
+/// A pause that is no shorter at most than at least.
+fn least_before_most<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Pause, D::Error> {
+    let pause = Pause::deserialize(deserializer)?;
+    if pause.least > pause.most {
+        return Err(D::Error::custom(format!(
+            "`pause` is at least {}, which is longer than at most {}",
+            duration::text(pause.least),
+            duration::text(pause.most)
+        )));
+    }
+    Ok(pause)
+}
+
+/// Windows of which each ends later than the one before. Without one, there is nothing to measure.
+fn one_after_the_other<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<NonZeroU8>, D::Error> {
+    let windows = Vec::<NonZeroU8>::deserialize(deserializer)?;
+    if windows.is_empty() {
+        return Err(D::Error::custom("`windows` is empty, so nothing would be measured"));
+    }
+    match windows.iter().zip(&windows[1..]).find(|(before, after)| before >= after) {
+        Some((before, after)) => Err(D::Error::custom(format!(
+            "`windows` is not in ascending order: {after} stands after {before}"
+        ))),
+        None => Ok(windows),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use insta::assert_snapshot;
@@ -136,21 +168,54 @@ mod tests {
     }
 
     #[test]
-    fn the_seed_is_fifteen_keys_and_two_hundred_callers_on_up_to_eight_processes() {
-        let seed = LoadProfile::built_in("seed_001").unwrap();
-        assert_eq!((seed.callers.keys.get(), seed.callers.count.get()), (15, 200));
-        assert_eq!(seed.callers.ramp, Duration::from_secs(10));
+    fn the_published_load_is_fifteen_keys_and_two_hundred_callers_on_up_to_eight_processes() {
+        let load = LoadProfile::built_in("seed_001").unwrap();
+        assert_eq!((load.callers.keys.get(), load.callers.count.get()), (15, 200));
+        assert_eq!(load.callers.ramp, Duration::from_secs(10));
         let processes =
             |(replicas, workers): &(NonZeroU8, NonZeroU8)| replicas.get() * workers.get();
         let mut processes: Vec<_> =
-            seed.shapes.replicas_and_workers.iter().map(processes).collect();
+            load.shapes.replicas_and_workers.iter().map(processes).collect();
         processes.sort_unstable();
         processes.dedup();
         assert_eq!(processes, [1, 2, 4, 8]);
         // Five and ten minutes of a lifetime of one.
-        let minutes = |window: &NonZeroU8| seed.cache.unscaled_lifetime * window.get().into();
-        let windows: Vec<_> = seed.cache.windows.iter().map(minutes).collect();
+        let minutes = |window: &NonZeroU8| load.cache.unscaled_lifetime * window.get().into();
+        let windows: Vec<_> = load.cache.windows.iter().map(minutes).collect();
         assert_eq!(windows, [Duration::from_secs(300), Duration::from_secs(600)]);
+    }
+
+    /// What is said to the built-in profile with `part` written another way.
+    fn refusal(part: &str, instead: &str) -> String {
+        let (_, text) = BUILT_IN[0];
+        assert!(text.contains(part), "{text}");
+        let text = text.replace(part, instead);
+        settings::parse::<LoadProfile>(&text, Path::new("own.toml")).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn windows_that_measure_nothing_or_are_out_of_order_are_refused_by_name() {
+        let windows = |instead| refusal("windows = [5, 10]", instead);
+        assert_snapshot!(
+            windows("windows = []"),
+            @"own.toml:20:11: `windows` is empty, so nothing would be measured"
+        );
+        assert_snapshot!(
+            windows("windows = [10, 5]"),
+            @"own.toml:20:11: `windows` is not in ascending order: 5 stands after 10"
+        );
+        assert_snapshot!(
+            windows("windows = [5, 5]"),
+            @"own.toml:20:11: `windows` is not in ascending order: 5 stands after 5"
+        );
+    }
+
+    #[test]
+    fn a_pause_that_is_longer_at_least_than_at_most_is_refused_by_name() {
+        assert_snapshot!(
+            refusal("least = \"500ms\"", "least = \"2s\""),
+            @"own.toml:12:9: `pause` is at least 2s, which is longer than at most 1s"
+        );
     }
 
     #[test]

@@ -101,6 +101,8 @@ pub struct Counted {
     pub by_key: Vec<u64>,
     /// Requests by the place of their replica.
     pub by_replica: Vec<u64>,
+    /// Those of them that were answered.
+    pub answered_by_replica: Vec<u64>,
 }
 
 /// Requests that failed in one way.
@@ -130,7 +132,9 @@ impl Counted {
 
     /// Counts one request that has ended, well or as told.
     pub fn count(&mut self, key: usize, replica: usize, ended: Result<Duration, (String, String)>) {
-        for (places, place) in [(&mut self.by_key, key), (&mut self.by_replica, replica)] {
+        let answered = ended.is_ok().then_some((&mut self.answered_by_replica, replica));
+        let all = [(&mut self.by_key, key), (&mut self.by_replica, replica)];
+        for (places, place) in all.into_iter().chain(answered) {
             places.resize(places.len().max(place + 1), 0);
             places[place] += 1;
         }
@@ -153,9 +157,11 @@ impl Counted {
                 .or_insert_with(|| Failed { count: 0, said: failed.said.clone() });
             mine.count += failed.count;
         }
-        for (mine, theirs) in
-            [(&mut self.by_key, &other.by_key), (&mut self.by_replica, &other.by_replica)]
-        {
+        for (mine, theirs) in [
+            (&mut self.by_key, &other.by_key),
+            (&mut self.by_replica, &other.by_replica),
+            (&mut self.answered_by_replica, &other.answered_by_replica),
+        ] {
             mine.resize(mine.len().max(theirs.len()), 0);
             for (mine, theirs) in mine.iter_mut().zip(theirs) {
                 *mine += theirs;
@@ -187,6 +193,7 @@ mod tests {
         assert_eq!(all.failed["429"], Failed { count: 2, said: "slow down".to_owned() });
         assert_eq!(all.by_key, [2, 1, 1]);
         assert_eq!(all.by_replica, [2, 2]);
+        assert_eq!(all.answered_by_replica, [1, 1]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Load, small and short: everybody counts the same requests, and bounds are broken by whoever breaks
 //! them.
 
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
 use serde_json::Value;
 use tests::binaries::Flavour;
 
@@ -91,4 +91,31 @@ async fn a_load_that_is_stopped_tells_what_was_seen_and_leaves_nothing() {
     assert_eq!(first["windows"].as_array().unwrap().len(), 1, "{first:#}");
     assert_eq!(first["whole"]["sent"], first["whole"]["provider_rows"], "{first:#}");
     assert_eq!(second["verdict"], "skipped", "{second:#}");
+}
+
+#[tokio::test]
+async fn a_replica_that_dies_under_load_is_told_with_the_windows_that_had_ended() {
+    let gauntlet = Gauntlet::new(Flavour::Released);
+    gauntlet.file("long.toml", &PROFILE.replace("[5, 10]", "[5, 200]"));
+    let load = "load --target reference --profile {}/long.toml --out {}/runs --json --replicas 2";
+    let mut running = gauntlet.command(load).start();
+    running.says("the window of 2500ms has ended").await;
+    kill(running.process("replica-1.config"), Signal::SIGKILL).unwrap();
+    let ended = running.ended().await;
+    ended.says(5, &["replica 1 ended under load", "SIGKILL"]);
+    let report = ended.report();
+    assert_eq!(report["exit"]["status"], 5);
+    let [only] = shapes(&report).as_slice() else { panic!("{report:#}") };
+    assert_eq!(only["verdict"], "inconclusive", "{only:#}");
+    assert!(only["reason"].as_str().unwrap().contains("replica 1 ended under load"), "{only:#}");
+    assert_eq!(only["windows"].as_array().unwrap().len(), 1, "{only:#}");
+    assert_eq!(only["windows"][0]["stands"], "within", "{only:#}");
+}
+
+#[tokio::test]
+async fn a_load_that_would_measure_nothing_is_refused_by_the_name_of_its_field() {
+    let gauntlet = Gauntlet::new(Flavour::Released);
+    gauntlet.file("none.toml", &PROFILE.replace("[5, 10]", "[]"));
+    let load = "load --target reference --profile {}/none.toml --out {}/runs";
+    gauntlet.run(load).await.says(2, &["none.toml", "`windows` is empty"]);
 }

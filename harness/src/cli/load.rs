@@ -148,7 +148,13 @@ impl LoadArgs {
         };
         progress.end();
         let stopped = *stop.borrow();
-        let status = self.report(around, &experiment, &facts, &measured, stopped, clock.now())?;
+        let at_best = match &ended {
+            Err(_) => ExitStatus::Setup,
+            // What was not driven is missing evidence, and that is never a pass.
+            Ok(()) if stopped => ExitStatus::Inconclusive,
+            Ok(()) => ExitStatus::Pass,
+        };
+        let status = self.report(around, &experiment, &facts, &measured, at_best, clock.now())?;
         ended?;
         status.ok_or(if stopped { CliError::Interrupted } else { nothing_available(&measured) })
     }
@@ -214,7 +220,7 @@ impl LoadArgs {
         experiment: &Experiment,
         facts: &RunFacts,
         measured: &[Measured],
-        stopped: bool,
+        at_best: ExitStatus,
         took: Micros,
     ) -> Result<Option<ExitStatus>, CliError> {
         let profile = &experiment.profile;
@@ -225,18 +231,10 @@ impl LoadArgs {
             return Ok(None);
         };
         let load = told::told(profile, experiment.lifetime, measured);
-        let lost = load.shapes.iter().filter_map(|shape| shape.windows.last());
-        let lost = lost.map(|window| window.lost).sum();
-        let thresholds = tally::told::judged(
-            &self.threshold,
-            &told::measured(profile.callers.key_class, &load, measured),
-            lost,
-        );
-        let mut status = status(&load).graver(of_thresholds(&thresholds));
-        if stopped {
-            // What was not driven is missing evidence, and that is never a pass.
-            status = status.graver(ExitStatus::Inconclusive);
-        }
+        let lost = numbers_of(measured, |numbers| numbers.lost);
+        let thresholds =
+            tally::told::judged(&self.threshold, &told::measured(profile, &load, measured), lost);
+        let status = status(&load).graver(of_thresholds(&thresholds)).graver(at_best);
         let folder = RunFolder::create(&self.out, facts)?;
         let named = folder.path().display().to_string();
         let wire = WireCounts {

@@ -99,12 +99,9 @@ impl Attacker {
     }
 
     /// Has it stop in good order. It still tells what it came to.
-    ///
-    /// # Errors
-    ///
-    /// When it does not listen.
-    pub async fn stop(&mut self) -> Result<(), AttackerError> {
-        self.say(STOP).await
+    pub async fn stop(&mut self) {
+        // One that does not listen has just ended by itself, and what it told last tells how.
+        drop(self.say(STOP).await);
     }
 
     /// Sees it end, once it has told what it came to.
@@ -126,5 +123,59 @@ impl Attacker {
             self.input.flush().await
         };
         said.await.map_err(|source| AttackerError::System { doing: "spoken to", source })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::PermissionsExt};
+
+    use scenarios::{
+        load_profile::Balance,
+        order::{Outcome, Pause},
+    };
+
+    use super::*;
+
+    const NOTHING: Order = Order {
+        replicas: Vec::new(),
+        keys: Vec::new(),
+        model: String::new(),
+        mark: String::new(),
+        callers: 0,
+        ramp: Duration::ZERO,
+        pause: Pause { least: Duration::ZERO, most: Duration::ZERO },
+        balance: Balance::Pinned,
+        windows: Vec::new(),
+    };
+
+    /// A process that reads its order, says `last`, and is gone.
+    async fn gone(last: &Told) -> Attacker {
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("program");
+        let last = serde_json::to_string(last).unwrap();
+        fs::write(&program, format!("#!/bin/sh\nread -r order\necho '{last}'\n")).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o700)).unwrap();
+        let mut attacker = Attacker::start(&program, &NOTHING).await.unwrap();
+        attacker.child.wait().await.unwrap();
+        attacker
+    }
+
+    #[tokio::test]
+    async fn one_that_ended_by_itself_is_heard_out_though_it_cannot_be_stopped() {
+        let last = Told::Ended(Box::new(Outcome { sent: 7, ..Outcome::default() }));
+        let mut attacker = gone(&last).await;
+        assert!(attacker.say(STOP).await.is_err());
+        attacker.stop().await;
+        assert_eq!(attacker.told().await.unwrap(), last);
+        attacker.ended().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn one_that_ended_before_its_last_word_is_an_error_all_the_same() {
+        let mut attacker = gone(&Told::AllThere).await;
+        attacker.stop().await;
+        assert_eq!(attacker.told().await.unwrap(), Told::AllThere);
+        assert!(matches!(attacker.told().await, Err(AttackerError::Ended(_))));
     }
 }

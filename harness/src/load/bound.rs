@@ -11,7 +11,8 @@ use reports::load::{ReadBound, Stands};
 /// The two-sided bound on reads of `keys` keys in a window.
 ///
 /// `caches` is how many caches have to read for themselves: one where all processes share one, else
-/// one for each process. An entry that is cold when the window begins makes for one more reading,
+/// one for each process. Callers may reach a key through one process alone, so the lower side is for the
+/// fleet as a whole, whether its processes share a cache or not. An entry that is cold when the window begins makes for one more reading,
 /// and a quarter is left for those that end early or are read by two at once.
 pub fn bound(keys: u64, window: Duration, lifetime: Duration, caches: u64) -> ReadBound {
     let lifetime = lifetime.max(Duration::from_millis(1)).as_micros();
@@ -53,6 +54,12 @@ mod tests {
     fn each_cache_reads_for_itself() {
         let ten = |caches| bound(15, 10 * MINUTE, MINUTE, caches).at_most;
         assert_eq!([ten(1), ten(4), ten(8)], [206, 825, 1_650]);
+    }
+
+    #[test]
+    fn the_lower_side_is_for_all_caches_together() {
+        let least = [1, 4, 8].map(|caches| bound(15, 10 * MINUTE, MINUTE, caches).at_least);
+        assert_eq!(least, [75; 3]);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::{num::NonZeroU8, path::Path, time::Duration};
 
 use scenarios::{
     LoadProfile,
+    causes::with_causes,
     load_profile::SharedCache,
     order::{Counted, Order, Outcome, Told, Window as AttackWindow},
 };
@@ -116,14 +117,37 @@ pub struct Numbers {
     pub unseen_bytes: u64,
     /// What the stores were asked, and for how many requests, from the first to the last.
     pub whole: tally::Window,
+    /// Observations that were lost on the way, from the first request to the last.
+    pub lost: u64,
     /// Why some of it is missing, if it is.
-    pub cut_short: Option<String>,
+    pub cut_short: Option<CutShort>,
     /// What the target promises.
     pub manifest: Manifest,
     /// What it is made of.
     pub made_of: MadeOf,
     /// What was probed.
     pub probed: Vec<Probed>,
+}
+
+/// Why some of what was to be seen of a shape is missing.
+///
+/// Messages follow "inconclusive: ".
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CutShort {
+    /// Somebody wanted it to end.
+    #[error("it was stopped before its last window ended")]
+    Stopped,
+    /// Not all of so many callers came.
+    #[error("not all {0} callers were there soon after the ramp, so no window began")]
+    Late(u32),
+    /// A replica ended by itself.
+    #[error("{replica} ended under load, and only windows that had ended before are told: {how}")]
+    Ended {
+        /// Which.
+        replica: Replica,
+        /// How, and what it printed last.
+        how: String,
+    },
 }
 
 /// What was seen of one window. All begin when the last caller is there.
@@ -153,9 +177,14 @@ pub enum ExperimentError {
     /// The attack cannot be followed.
     #[error(transparent)]
     Attacker(#[from] AttackerError),
-    /// A replica ended under load.
-    #[error("{0}")]
-    Ended(String),
+    /// A replica ended under load. What was seen until then is measured.
+    #[error("{replica} ended under load: {how}")]
+    Ended {
+        /// Which.
+        replica: Replica,
+        /// How, and what it printed last.
+        how: String,
+    },
 }
 
 /// A moment of a shape under load.
@@ -221,7 +250,11 @@ impl Experiment {
                 true => Fate::Stopped,
                 false => self.shape(*shape, &named, &mut stop, watcher).await?,
             };
+            let ended = ended_by_itself(&fate);
             measured.push(Measured { shape: *shape, fate });
+            if let Some((replica, how)) = ended {
+                return Err(ExperimentError::Ended { replica, how });
+            }
         }
         Ok(())
     }
@@ -253,7 +286,7 @@ impl Experiment {
         };
         let mut reached = match reached {
             Ok(reached) => reached,
-            Err(error) if !shape.redis => return Ok(Fate::NotAvailable(told(&error))),
+            Err(error) if !shape.redis => return Ok(Fate::NotAvailable(with_causes(&error))),
             Err(error) => return Err(error.into()),
         };
         let numbers = self.load(&mut reached, named, stop, watcher).await;
@@ -269,10 +302,13 @@ impl Experiment {
         watcher: &mut dyn Watcher,
     ) -> Result<Numbers, ExperimentError> {
         let callers = &self.profile.callers;
+        let unloaded = reached.lines().await;
         let issued = keys::issue(&reached.driver, callers.key_class, callers.keys.get()).await?;
         reached.classify(issued.texts.iter().cloned(), callers.key_class).await;
         let order = self.order(reached, &issued);
         reached.count_only(true).await;
+        // Lines that tell of the keys are none of the load's.
+        lines_since(reached, &unloaded, issued.calls).await;
         let before = Moment::of(reached).await;
         let wire_before = reached.wire_counts().await;
         let seen = self.attack(&order, reached, named, stop, watcher).await?;
@@ -281,22 +317,12 @@ impl Experiment {
             Some(base) => rows_marked(base, &issued.mark).await,
             None => None,
         };
-        // Lines are written after the answer that they tell of.
-        let lines = settle(SETTLE_DEADLINE, async || {
-            let lines = reached.lines().await.since(&before.lines);
-            (lines.access >= outcome.sent).then_some(lines)
-        });
-        let lines = match lines.await {
-            Some(lines) => lines,
-            None => reached.lines().await.since(&before.lines),
-        };
-        for (replica, count) in (0..).map(Replica).zip(&outcome.whole.by_replica) {
+        let lines = lines_since(reached, &before.lines, outcome.sent).await;
+        for (replica, count) in (0..).map(Replica).zip(&outcome.whole.answered_by_replica) {
+            // A request that failed may have looked up nothing, and would pass for a hit.
             reached.count_requests(callers.key_class, replica, *count).await;
         }
-        let whole = reached.tally().await.since(&before.wire);
-        if let Some((replica, how)) = reached.ended() {
-            return Err(ExperimentError::Ended(format!("{replica} ended under load: {how}")));
-        }
+        let after = Moment::of(reached).await;
         let windows = match began {
             Some(began) => self
                 .windows()
@@ -319,7 +345,8 @@ impl Experiment {
             outcome,
             provider_rows,
             lines,
-            whole,
+            whole: after.wire.since(&before.wire),
+            lost: after.lost - before.lost,
             wire_events: wire.events,
             unseen_bytes: wire.unseen_bytes,
             cut_short,
@@ -355,16 +382,24 @@ impl Experiment {
         let mut attacker = Attacker::start(self.program(), order).await?;
         let windows = self.windows();
         let (mut began, mut ends, mut stopping) = (None, Vec::new(), false);
+        let mut ended = None;
         let outcome = loop {
             let told = tokio::select! {
                 biased;
                 _ = stop.wait_for(|stop| *stop), if !stopping => {
                     stopping = true;
-                    attacker.stop().await?;
+                    attacker.stop().await;
                     continue;
                 }
                 told = attacker.told() => told?,
             };
+            if ended.is_none() {
+                ended = reached.ended();
+                if ended.is_some() && !stopping {
+                    stopping = true;
+                    attacker.stop().await;
+                }
+            }
             match told {
                 Told::Progress(progress) => watcher.goes_on(&format!(
                     "{named}: {} callers, {} answered, {} failed; window {} of {}",
@@ -378,6 +413,8 @@ impl Experiment {
                     began = Some(Moment::of(reached).await);
                     watcher.step(&format!("{named}: all {} callers are there", order.callers));
                 }
+                // Nobody knows what a window would have come to if everybody had lived.
+                Told::WindowEnded { .. } if ended.is_some() => {}
                 Told::WindowEnded { window } => {
                     ends.push(Moment::of(reached).await);
                     let length = windows.get(window).copied().unwrap_or_default();
@@ -388,13 +425,11 @@ impl Experiment {
             }
         };
         attacker.ended().await?;
-        let cut_short = match (&began, outcome.stopped) {
-            (_, true) => Some("it was stopped before its last window ended".to_owned()),
-            (None, false) => Some(format!(
-                "not all {} callers were there soon after the ramp, so no window began",
-                order.callers
-            )),
-            (Some(_), false) => None,
+        let cut_short = match (ended, &began) {
+            (Some((replica, how)), _) => Some(CutShort::Ended { replica, how }),
+            (None, _) if outcome.stopped => Some(CutShort::Stopped),
+            (None, None) => Some(CutShort::Late(order.callers)),
+            (None, Some(_)) => None,
         };
         Ok(Seen { began, ends, outcome, cut_short })
     }
@@ -409,12 +444,36 @@ struct Seen {
     began: Option<Moment>,
     ends: Vec<Moment>,
     outcome: Outcome,
-    cut_short: Option<String>,
+    cut_short: Option<CutShort>,
 }
 
 impl Moment {
     async fn of(reached: &Reached) -> Moment {
         Moment { wire: reached.tally().await, lines: reached.lines().await, lost: reached.lost() }
+    }
+}
+
+/// The log records since `before`, once so many of them tell of a request's end: lines are written
+/// after the answer that they tell of. What does not come in time is not waited for.
+async fn lines_since(reached: &Reached, before: &LineCounts, access: u64) -> LineCounts {
+    let lines = settle(SETTLE_DEADLINE, async || {
+        let lines = reached.lines().await.since(before);
+        (lines.access >= access || !reached.driver.logs).then_some(lines)
+    });
+    match lines.await {
+        Some(lines) => lines,
+        None => reached.lines().await.since(before),
+    }
+}
+
+/// The replica that ended by itself, if one did, and how.
+fn ended_by_itself(fate: &Fate) -> Option<(Replica, String)> {
+    match fate {
+        Fate::Measured(numbers) => match &numbers.cut_short {
+            Some(CutShort::Ended { replica, how }) => Some((*replica, how.clone())),
+            Some(CutShort::Stopped | CutShort::Late(_)) | None => None,
+        },
+        Fate::NotAvailable(_) | Fate::Stopped => None,
     }
 }
 
@@ -441,15 +500,4 @@ fn texts(managed: &Managed) -> impl Iterator<Item = &Template> {
 /// What a target has no value for where there is no Redis.
 fn without_redis(managed: &Managed) -> Option<Placeholder> {
     texts(managed).find_map(Template::unmet_without_redis)
-}
-
-/// An error and what it follows from, as one line.
-fn told(error: &dyn std::error::Error) -> String {
-    let mut told = error.to_string();
-    let mut cause = error.source();
-    while let Some(deeper) = cause {
-        told = format!("{told}: {deeper}");
-        cause = deeper.source();
-    }
-    told
 }

@@ -23,6 +23,8 @@ pub struct Issued {
     pub texts: Vec<String>,
     /// What ids and prompts begin with.
     pub mark: String,
+    /// How many calls it took.
+    pub calls: u64,
 }
 
 /// Why keys could not be issued.
@@ -49,7 +51,9 @@ pub async fn issue(driver: &Driver, class: KeyClass, count: u8) -> Result<Issued
         keys: BTreeMap::new(),
     };
     let mut texts = Vec::new();
-    for (number, call) in (0..).zip((0..count).flat_map(|place| calls(class, place))) {
+    let calls: Vec<_> = (0..count).flat_map(|place| calls(class, place)).collect();
+    let made = calls.len() as u64;
+    for (number, call) in (0..).zip(calls) {
         let call = Call { replica: Replica(0), op: Op::Admin(call) };
         let learned = driver.client.apply(CallId(number), &call, &names).await;
         let Op::Admin(asked) = &call.op else { continue };
@@ -67,7 +71,7 @@ pub async fn issue(driver: &Driver, class: KeyClass, count: u8) -> Result<Issued
             }
         }
     }
-    Ok(Issued { secrets: names.keys.into_values().collect(), texts, mark })
+    Ok(Issued { secrets: names.keys.into_values().collect(), texts, mark, calls: made })
 }
 
 /// Ids of all owners. Kinds share them only where equal ids are what is asked for.

@@ -24,8 +24,8 @@ fn mean(numbers: impl ExactSizeIterator<Item = f64>) -> Option<f64> {
     Some(numbers.sum::<f64>() / f64::from(count))
 }
 
-/// A count as a number to reckon with. Those of one window fit.
-fn float(count: u64) -> f64 {
+/// A count as a number to reckon with. Those of one run fit.
+pub fn float(count: u64) -> f64 {
     u32::try_from(count).map_or(f64::from(u32::MAX), f64::from)
 }
 

@@ -18,10 +18,11 @@ use scenarios::{
 use super::{
     bound::{bound, stands},
     experiment::{Fate, Measured, Numbers, WindowNumbers},
-    slope::slope,
+    slope::{float, slope},
 };
 use crate::{
     capability::{Capability, Probed},
+    clock::whole_micros,
     op::Kind,
     runner::redact::redacted,
     target::Topology,
@@ -38,7 +39,8 @@ pub fn told(profile: &LoadProfile, lifetime: Duration, measured: &[Measured]) ->
     let callers = &profile.callers;
     let shapes: Vec<_> =
         measured.iter().map(|measured| shape(profile, lifetime, measured)).collect();
-    let slopes = [true, false].into_iter().filter_map(|shared| growth(&shapes, shared)).collect();
+    let slopes =
+        [true, false].into_iter().filter_map(|shared| growth(profile, &shapes, shared)).collect();
     let unscaled = profile.cache.unscaled_lifetime;
     Load {
         profile: profile.name.clone(),
@@ -62,35 +64,67 @@ pub fn told(profile: &LoadProfile, lifetime: Duration, measured: &[Measured]) ->
 }
 
 /// What thresholds can be about: of each shape, the longest window and, for the cache, all of it.
-pub fn measured(class: KeyClass, load: &Load, measured: &[Measured]) -> Vec<threshold::Measured> {
+///
+/// A shape that was not seen to its end is measured as nothing, so that no threshold takes the others
+/// for all.
+pub fn measured(
+    profile: &LoadProfile,
+    load: &Load,
+    measured: &[Measured],
+) -> Vec<threshold::Measured> {
+    let class = profile.callers.key_class;
     let labels = Labels::class(class);
     let mut all = Vec::new();
     for (shape, measured) in load.shapes.iter().zip(measured) {
-        let (Fate::Measured(numbers), Some(window)) = (&measured.fate, shape.windows.last()) else {
-            continue;
+        let numbers = match &measured.fate {
+            Fate::Measured(numbers) => Some(numbers),
+            Fate::Stopped => None,
+            Fate::NotAvailable(_) => continue,
         };
-        let requests = window.answered + window.failed;
+        let window = longest(profile, shape);
+        let requests = window.map_or(0, |window| window.answered + window.failed);
         let mut tell = |measure, labels, value| {
             all.push(threshold::Measured { measure, labels, value, requests });
         };
-        let latency = |of: fn(&Latency) -> u64| window.latency.as_ref().map(|it| float(of(it)));
+        let latency = |of: fn(&Latency) -> u64| window?.latency.as_ref().map(|it| float(of(it)));
         tell(Measure::LatencyP50, labels, latency(|it| it.p50_us));
         tell(Measure::LatencyP95, labels, latency(|it| it.p95_us));
         tell(Measure::LatencyP99, labels, latency(|it| it.p99_us));
         tell(Measure::LatencyMax, labels, latency(|it| it.max_us));
-        let share = |count: u64| (requests > 0).then(|| float(count) / float(requests));
-        tell(Measure::ErrorRate, labels, share(window.failed));
-        let loud = share(window.loud_lines).map(|share| share * 1_000.0);
+        let share = |of: fn(&LoadWindow) -> u64| {
+            window.filter(|_| requests > 0).map(|window| float(of(window)) / float(requests))
+        };
+        tell(Measure::ErrorRate, labels, share(|window| window.failed));
+        let loud = share(|window| window.loud_lines).map(|share| share * 1_000.0);
         tell(Measure::LogLinesPer1000, Labels::default(), loud);
-        let lookups = numbers.whole.lookups_by_class();
-        let hit_ratio = lookups.get(&class).and_then(|lookups| lookups.hit_ratio());
+        let hit_ratio = window.and(numbers).and_then(|numbers| hit_ratio(class, numbers));
         tell(Measure::HitRatio, labels, hit_ratio);
     }
+    let due = |shape: &&LoadShape| shape.shared_cache && shape.verdict != Verdict::NotApplicable;
+    let due = load.shapes.iter().filter(due).count();
     for slope in load.slopes.iter().filter(|slope| slope.shared_cache) {
         let (measure, labels) = (Measure::ReadsSlope, Labels::default());
-        all.push(threshold::Measured { measure, labels, value: slope.slope, requests: 0 });
+        let value = slope.slope.filter(|_| slope.points.len() == due);
+        all.push(threshold::Measured { measure, labels, value, requests: 0 });
     }
     all
+}
+
+/// The longest window of a shape; nothing where not all of the profile's ended, for the last that did
+/// is shorter than those that it would stand beside.
+fn longest<'a>(profile: &LoadProfile, shape: &'a LoadShape) -> Option<&'a LoadWindow> {
+    shape.windows.last().filter(|_| shape.windows.len() == profile.cache.windows.len())
+}
+
+/// The share of lookups that no database answered, over the whole run; nothing where its reads would
+/// not be believed.
+fn hit_ratio(class: KeyClass, numbers: &Numbers) -> Option<f64> {
+    let requests = &numbers.outcome.whole;
+    let all_seen = blind(numbers).is_none() && numbers.lost == 0 && numbers.whole.forgotten == 0;
+    if !all_seen || is_too_much(requests.failures(), requests.requests()) {
+        return None;
+    }
+    numbers.whole.lookups_by_class().get(&class)?.hit_ratio()
 }
 
 /// What an experiment comes to as a whole: nothing where no shape was measured.
@@ -141,7 +175,8 @@ fn shape(profile: &LoadProfile, lifetime: Duration, measured: &Measured) -> Load
         .collect();
     told.whole = Some(whole(numbers));
     let broken = |stands| matches!(stands, Stands::Over | Stands::Under);
-    let doubt = numbers.cut_short.clone().or(blind).or_else(|| doubt(&told.windows));
+    let cut_short = numbers.cut_short.as_ref().map(|why| redacted(&why.to_string()));
+    let doubt = cut_short.or(blind).or_else(|| doubt(&told.windows));
     (told.verdict, told.reason) = if told.windows.iter().any(|window| broken(window.stands)) {
         (Verdict::Fail, None)
     } else if let Some(why) = doubt {
@@ -196,7 +231,7 @@ fn one_window(window: &WindowNumbers, keys: u8, lifetime: Duration, caches: u16)
         took_ms: millis(window.wire.took),
         identity_query: Query {
             calls: query.calls,
-            total_us: micros(query.took),
+            total_us: whole_micros(query.took),
             rows: query.rows,
         },
         bound,
@@ -224,12 +259,12 @@ fn by_kind(reads: &BTreeMap<Kind, u64>) -> BTreeMap<String, u64> {
 }
 
 fn latency(counted: &Counted) -> Option<Latency> {
-    let at = |share| counted.latencies.quantile(share).map(micros);
+    let at = |share| counted.latencies.quantile(share).map(whole_micros);
     Some(Latency {
         p50_us: at(0.5)?,
         p95_us: at(0.95)?,
         p99_us: at(0.99)?,
-        max_us: counted.latencies.max().map(micros)?,
+        max_us: counted.latencies.max().map(whole_micros)?,
     })
 }
 
@@ -258,12 +293,12 @@ fn whole(numbers: &Numbers) -> Whole {
 
 /// How reads of the longest window grow, over all shapes that were measured with a shared cache or
 /// without; nothing where there are none.
-fn growth(shapes: &[LoadShape], shared_cache: bool) -> Option<Slope> {
+fn growth(profile: &LoadProfile, shapes: &[LoadShape], shared_cache: bool) -> Option<Slope> {
     let points: Vec<_> = shapes
         .iter()
         .filter(|shape| shape.shared_cache == shared_cache)
         .filter_map(|shape| {
-            let longest = shape.windows.last().filter(|last| last.stands != Stands::Unknown)?;
+            let longest = longest(profile, shape).filter(|it| it.stands != Stands::Unknown)?;
             let processes = u16::from(shape.replicas) * u16::from(shape.workers);
             Some((processes, longest.identity_query.calls))
         })
@@ -281,29 +316,21 @@ fn growth(shapes: &[LoadShape], shared_cache: bool) -> Option<Slope> {
     Some(Slope { shared_cache, points, slope, at_most: shared_cache.then_some(STEEPEST), verdict })
 }
 
-/// A count as a number to reckon with. Those of one run fit.
-fn float(count: u64) -> f64 {
-    f64::from(u32::try_from(count).unwrap_or(u32::MAX))
-}
-
 fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
-}
-
-fn micros(time: Duration) -> u64 {
-    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
 mod tests {
     use std::num::NonZeroU8;
 
-    use scenarios::order::Outcome;
+    use scenarios::{order::Outcome, threshold::Kept};
 
     use super::*;
     use crate::{
         clock::Micros,
         history::{Event, hand::Hand},
+        load::experiment::CutShort,
         op::Replica,
         runner::{collect::LineCounts, reach::MadeOf},
         tally::{self, Tally},
@@ -311,26 +338,36 @@ mod tests {
 
     const LIFETIME: Duration = Duration::from_secs(5);
 
-    fn profile() -> LoadProfile {
-        LoadProfile::built_in("seed_001").unwrap()
+    /// The published load, with windows that end after so many lifetimes.
+    fn profile_of(windows: &[u8]) -> LoadProfile {
+        let mut profile = LoadProfile::built_in("seed_001").unwrap();
+        profile.cache.windows =
+            windows.iter().map(|window| NonZeroU8::new(*window).unwrap()).collect();
+        profile
     }
 
-    /// What the stores were asked in a window with so many reads of keys.
+    fn profile() -> LoadProfile {
+        profile_of(&[5])
+    }
+
+    /// What the stores were asked in a window with so many reads of keys, for a thousand requests.
     fn wire(reads: u64) -> tally::Window {
         let mut tally = Tally::default();
+        tally.classify("k".to_owned(), KeyClass::Plain);
         let before = tally.snapshot(Micros(0));
         for _ in 0..reads {
             let read = Event::Sql {
                 replica: Replica(0),
                 answered: Some(Micros(300)),
                 sql: "SELECT".to_owned(),
-                params: Vec::new(),
+                params: vec![Some("k".to_owned())],
                 reads: vec![Kind::Key],
                 rows: Some(1),
                 error: None,
             };
             tally.observe(Micros(0), &read, "", None);
         }
+        tally.requests(KeyClass::Plain, Replica(0), 1_000);
         tally.snapshot(Micros(25_000_000)).since(&before)
     }
 
@@ -361,6 +398,7 @@ mod tests {
             wire_events: reads,
             unseen_bytes: 0,
             whole: wire(reads),
+            lost: 0,
             cut_short: None,
             manifest: Hand::new().done().manifest,
             made_of: MadeOf::default(),
@@ -385,6 +423,10 @@ mod tests {
         (load.shapes[0].verdict, load.shapes[0].reason.clone().unwrap_or_default())
     }
 
+    fn judged_by(threshold: &str, measured: &[threshold::Measured]) -> Kept {
+        threshold.parse::<threshold::Threshold>().unwrap().judge(measured).kept
+    }
+
     #[test]
     fn reads_break_their_bound_on_either_side() {
         let verdicts = [37, 38, 112, 113].map(|reads| judged(numbers(reads)).0);
@@ -406,6 +448,13 @@ mod tests {
             (with(|it| it.probed.clear()), "not seen on the wire"),
             (with(|it| it.whole = wire(0)), "ever seen to read a key"),
             (with(|it| it.unseen_bytes = 9), "9 bytes"),
+            (
+                with(|it| {
+                    it.windows.clear();
+                    it.cut_short = Some(CutShort::Late(3))
+                }),
+                "not all 3",
+            ),
         ] {
             assert_eq!(verdict, Verdict::Inconclusive, "{why}");
             assert!(why.contains(word), "{why}");
@@ -458,17 +507,65 @@ mod tests {
             measured(2, true, Fate::Measured(Box::new(failing))),
         ];
         let load = told(&profile(), LIFETIME, &shapes);
-        let all = super::measured(KeyClass::Plain, &load, &shapes);
-        let judge = |text: &str| {
-            let threshold: threshold::Threshold = text.parse().unwrap();
-            threshold.judge(&all).kept
-        };
-        use threshold::Kept;
+        let all = super::measured(&profile(), &load, &shapes);
+        let judge = |text: &str| judged_by(text, &all);
         assert_eq!(judge("error_rate <= 0.5%"), Kept::Yes);
         assert_eq!(judge("error_rate <= 0%"), Kept::No);
         assert_eq!(judge("latency_p95{class=plain} <= 3ms"), Kept::Yes);
         assert_eq!(judge("latency_max < 1ms"), Kept::No);
         assert_eq!(judge("reads_slope <= 0.1"), Kept::Yes);
-        assert_eq!(judge("hit_ratio >= 0.9"), Kept::Unknown);
+        assert_eq!(judge("hit_ratio >= 0.92"), Kept::Yes);
+        assert_eq!(judge("hit_ratio >= 0.93"), Kept::No);
+    }
+
+    #[test]
+    fn a_hit_ratio_is_believed_where_reads_would_be() {
+        let kept = |change: fn(&mut Numbers)| {
+            let mut numbers = numbers(75);
+            change(&mut numbers);
+            let shapes = [measured(1, true, Fate::Measured(Box::new(numbers)))];
+            let load = told(&profile(), LIFETIME, &shapes);
+            judged_by("hit_ratio >= 0.9", &super::measured(&profile(), &load, &shapes))
+        };
+        assert_eq!(kept(|_| {}), Kept::Yes);
+        for change in [
+            (|it| it.lost = 1) as fn(&mut Numbers),
+            |it| it.whole.forgotten = 1,
+            |it| it.unseen_bytes = 1,
+            |it| it.probed.clear(),
+            |it| it.outcome.whole = counted(980, 20),
+            |it| it.windows.clear(),
+        ] {
+            assert_eq!(kept(change), Kept::Unknown);
+        }
+    }
+
+    #[test]
+    fn a_shape_that_was_cut_short_stands_beside_no_other() {
+        // The first has both windows, the second only the one of five lifetimes.
+        let mut first = numbers(75);
+        first.windows.push(WindowNumbers {
+            asked: Duration::from_secs(50),
+            wire: wire(150),
+            lines: LineCounts::default(),
+            lost: 0,
+            counted: counted(2_000, 0),
+        });
+        let second = Numbers {
+            cut_short: Some(CutShort::Ended { replica: Replica(1), how: "gone".to_owned() }),
+            ..numbers(75)
+        };
+        let shapes = [(1, first), (2, second)]
+            .map(|(replicas, numbers)| measured(replicas, true, Fate::Measured(Box::new(numbers))));
+        let profile = profile_of(&[5, 10]);
+        let load = told(&profile, LIFETIME, &shapes);
+        assert_eq!(load.slopes[0].points, [(1, 150)]);
+        assert_eq!(load.shapes[1].windows.len(), 1);
+        let all = super::measured(&profile, &load, &shapes);
+        for threshold in
+            ["latency_p50 <= 1s", "error_rate <= 0%", "hit_ratio >= 0", "reads_slope <= 9"]
+        {
+            assert_eq!(judged_by(threshold, &all), Kept::Unknown, "{threshold}");
+        }
     }
 }

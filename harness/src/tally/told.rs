@@ -11,6 +11,7 @@ use super::{
     Window,
     warm::{Cost, LeftOut, Warm},
 };
+use crate::clock::whole_micros;
 
 /// Every measure of warm requests: of each class, over all replicas and of each one.
 ///
@@ -133,7 +134,7 @@ fn workers(window: &Window) -> Vec<CacheWorker> {
         worker.commands += counts.commands;
         worker.statements += counts.statements;
         worker.identity_reads += counts.identity.calls;
-        let took = u64::try_from(counts.identity.took.as_micros()).unwrap_or(u64::MAX);
+        let took = whole_micros(counts.identity.took);
         worker.identity_read_us = worker.identity_read_us.saturating_add(took);
         for entries in counts.entries.values() {
             worker.redis_hits += entries.hits;

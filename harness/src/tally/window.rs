@@ -81,12 +81,6 @@ impl Query {
             took: self.took - before.took,
         }
     }
-
-    /// Time from question to answer on average; nothing where it never ran.
-    pub fn mean(&self) -> Option<Duration> {
-        let calls = u32::try_from(self.calls).ok().filter(|calls| *calls > 0)?;
-        Some(self.took / calls)
-    }
 }
 
 /// All counters at one moment.
@@ -172,12 +166,8 @@ fn gained<K: Ord + Clone, V: Default + Clone + PartialEq>(
 }
 
 impl Window {
-    /// The statements that read identities: the rows of the seed's table.
-    pub fn identity_query(&self) -> Query {
-        self.cells.values().fold(Query::default(), |all, counts| all.and(&counts.identity))
-    }
-
-    /// The statements that read keys: one for each time a key was looked for in the database.
+    /// The statements that read keys, one for each time a key was looked for in the database: the
+    /// rows of the published table.
     pub fn key_query(&self) -> Query {
         self.cells.values().fold(Query::default(), |all, counts| all.and(&counts.keys))
     }
@@ -189,16 +179,6 @@ impl Window {
             *reads.entry(*kind).or_default() += count;
         }
         reads
-    }
-
-    /// Statements that read identities, by the replica and worker that asked.
-    pub fn identity_query_by_worker(&self) -> BTreeMap<(Replica, Option<u8>), Query> {
-        let mut by_worker: BTreeMap<_, Query> = BTreeMap::new();
-        for (place, counts) in &self.cells {
-            let all = by_worker.entry((place.replica, place.worker)).or_default();
-            *all = all.and(&counts.identity);
-        }
-        by_worker
     }
 
     /// Where the lookups of each class were answered, by replica; a class without a request is not
