@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use futures::future::join_all;
 use harness::target::{
     Database, StoreRequest, Stores,
     stores::{self},
@@ -17,6 +18,7 @@ use nix::{
 };
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 use tests::binaries::{self, Flavour};
 use tokio::{
@@ -33,8 +35,11 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// The administrator's credential.
 const MASTER_KEY: &str = "sk-master-of-the-fleet";
 
-/// How long a cached identity lives.
+/// How long a cached identity lives where its end is looked at.
 pub(crate) const TTL: Duration = Duration::from_secs(2);
+
+/// How long it lives everywhere else: what is seen to change within our patience, a message changed.
+const LASTING: Duration = Duration::from_secs(600);
 
 /// What one answer costs, in US dollars: two prompt tokens and three completion tokens.
 pub(crate) const COST: f64 = 2.0 * 0.001 + 3.0 * 0.002;
@@ -48,7 +53,17 @@ pub(crate) struct Fleet {
 }
 
 impl Fleet {
+    /// One whose cached identities outlive every test, unless they change.
     pub(crate) async fn new() -> Fleet {
+        Fleet::living(LASTING).await
+    }
+
+    /// One whose cached identities end after [`TTL`] at the latest.
+    pub(crate) async fn short_lived() -> Fleet {
+        Fleet::living(TTL).await
+    }
+
+    async fn living(ttl: Duration) -> Fleet {
         let request = StoreRequest {
             run: "fleet".to_owned(),
             redis: true,
@@ -82,13 +97,15 @@ impl Fleet {
         let settings = format!(
             "model_list:\n{}{}{}general_settings:\n  master_key: {MASTER_KEY}\n  \
              database_url: '{}'\n  redis_url: '{}'\n  auth_cache_ttl_ms: {}\n  \
-             negative_ttl_ms: 1000\n  negative_entries: 100\n  flush_interval_ms: 100\n",
+             negative_ttl_ms: {}\n  negative_entries: 100\n  flush_interval_ms: 100\n  \
+             redis_timeout_ms: 5000\n",
             model("a"),
             model("b"),
             model("c"),
             database.address.url().expose(),
             stores.redis.as_ref().unwrap().address.url().expose(),
-            TTL.as_millis(),
+            ttl.as_millis(),
+            ttl.as_millis(),
         );
         std::fs::write(folder.path().join("gateway.yaml"), settings).unwrap();
         Fleet { stores, database, _provider: provider, folder }
@@ -275,15 +292,27 @@ impl Gateway {
 
     /// How many statements of this kind each process of it has sent to Postgres.
     pub(crate) async fn statements(&self, kind: &str, workers: u8) -> u64 {
+        let count = format!("gateway_sql_statements_total{{kind=\"{kind}\"}}");
+        self.counted(&count, workers).await
+    }
+
+    /// How often it has found an identity of this kind in its own memory.
+    pub(crate) async fn remembered(&self, kind: &str) -> u64 {
+        let count = "gateway_identity_lookups_total";
+        let count = format!("{count}{{kind=\"{kind}\",tier=\"memory\",result=\"hit\"}}");
+        self.counted(&count, 1).await
+    }
+
+    /// What this counter says in all of its processes.
+    async fn counted(&self, counter: &str, workers: u8) -> u64 {
         let mut counted = BTreeMap::new();
         for _ in 0..400 {
             let request = client().get(format!("http://{}/metrics", self.address));
             let answer = request.bearer_auth(MASTER_KEY).send().await.unwrap();
             let worker = worker_of(&answer).unwrap_or(1);
             let text = answer.text().await.unwrap();
-            let name = format!("gateway_sql_statements_total{{kind=\"{kind}\"}} ");
-            let line = text.lines().find_map(|line| line.strip_prefix(&name));
-            counted.insert(worker, line.map_or(0, |count| count.parse::<u64>().unwrap()));
+            let line = text.lines().find_map(|line| line.strip_prefix(counter));
+            counted.insert(worker, line.map_or(0, |count| count.trim().parse::<u64>().unwrap()));
             if counted.len() == usize::from(workers) {
                 return counted.values().sum();
             }
@@ -304,6 +333,17 @@ async fn answer(request: reqwest::RequestBuilder) -> Answer {
     let answer = request.send().await.unwrap();
     let (status, worker) = (answer.status().as_u16(), worker_of(&answer));
     Answer { status, worker, body: answer.json().await.unwrap() }
+}
+
+/// How often these replicas of one process have read a key so far.
+pub(crate) async fn reads(replicas: &[Gateway]) -> u64 {
+    let counts = replicas.iter().map(|replica| replica.statements("key.select", 1));
+    join_all(counts).await.into_iter().sum()
+}
+
+/// What is stored of a key's text.
+pub(crate) fn hash(key: &str) -> String {
+    Sha256::digest(key).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Does this process run? One that ended may wait for ever for a parent to ask.

@@ -4,7 +4,7 @@
 //! included. Where Postgres has no such row, `d` is null and `id` names whose absence it is. A reader
 //! takes nothing else: a field it does not know may narrow rights, so an entry with one is
 //! unreadable, not readable without it; and an entry that was copied from another identity's name is
-//! nobody's.
+//! nobody's. What is longer than any entry that is shared is not even looked at.
 
 use std::{fmt, marker::PhantomData};
 
@@ -19,6 +19,10 @@ use super::{
     payload::{Body, Payload},
 };
 use crate::{cache_schema::CacheSchema, defects::Defects};
+
+/// How many bytes an entry has at most. A longer identity is not shared, and a longer entry is refused
+/// before it is read, so that it costs no time.
+pub(super) const LONGEST: usize = 1 << 20;
 
 /// Writes entries of one schema version, and reads those of every version that it knows.
 #[derive(Debug, Clone, Copy, Default)]
@@ -36,6 +40,8 @@ pub(crate) enum Unreadable {
     WrongVersion { found: u64 },
     #[error("the entry is of another {}", kind.tag())]
     Foreign { kind: Kind },
+    #[error("the entry has {bytes} bytes, and {LONGEST} at most are read")]
+    TooLong { bytes: usize },
     #[error("the entry is not one that this gateway wrote")]
     Malformed,
 }
@@ -110,6 +116,9 @@ impl Codec {
     }
 
     fn read<T: Payload>(self, entry: &[u8]) -> Result<Said<T>, Unreadable> {
+        if entry.len() > LONGEST {
+            return Err(Unreadable::TooLong { bytes: entry.len() });
+        }
         let mut input = serde_json::Deserializer::from_slice(entry);
         let said = Envelope(self, PhantomData).deserialize(&mut input);
         said.and_then(|said| input.end().map(|()| said)).map_err(|_| self.diagnose(T::KIND, entry))
@@ -615,10 +624,28 @@ mod tests {
     fn poison_is_refused() {
         let nested = "[".repeat(5_000);
         let deep = format!(r#"{{"v":1,"k":"user","d":{}"#, r#"{"metadata":"#.repeat(5_000));
-        let long = format!(r#"{{"v":1,"k":"user","d":"{}"}}"#, "a".repeat(10 << 20));
+        let long = format!(r#"{{"v":1,"k":"user","d":"{}"}}"#, "a".repeat(LONGEST / 2));
         for entry in ["null", "\"\"", "[]", "1e999", "{}", &nested, &deep, &long] {
             assert_eq!(one().decode::<User>(entry.as_bytes()), Err(Unreadable::Malformed));
         }
+    }
+
+    #[test]
+    fn an_entry_that_is_too_long_is_not_looked_at() {
+        let mut entry = one().encode(&User::default());
+        // Space after an entry is no part of it, and changes nothing else.
+        entry.resize(LONGEST, b' ');
+        let id = IdentityId::User(String::new());
+        assert_eq!(one().decode_for::<User>(&id, &entry), Ok(Some(User::default())));
+        entry.push(b' ');
+        let bytes = entry.len();
+        let too_long = Err(Unreadable::TooLong { bytes });
+        assert_eq!(one().decode_for::<User>(&id, &entry), too_long);
+        assert_eq!(two().decode::<User>(&entry), too_long);
+        // It would be of another version and kind, if anybody looked.
+        let other = format!(r#"{{"v":9,"k":"team","d":"{}"}}"#, "a".repeat(10 << 20));
+        let too_long = Err(Unreadable::TooLong { bytes: other.len() });
+        assert_eq!(one().decode::<User>(other.as_bytes()), too_long);
     }
 
     #[cfg(feature = "defects")]

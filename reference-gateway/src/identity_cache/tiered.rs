@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::{
     Identity, IdentityId, Kind, Record,
-    codec::{Codec, Unreadable},
+    codec::{Codec, LONGEST, Unreadable},
     flights::{Flights, Ticket},
     invalidation::Unannounced,
     keys::Names,
@@ -390,6 +390,11 @@ impl Tiers {
             Some(identity) => self.codec.encode(&*identity),
             None => self.codec.encode_absence(id),
         };
+        if payload.len() > LONGEST {
+            // Nobody would read it. Each process remembers it for itself.
+            redis.release(&names, token).await;
+            return true;
+        }
         if self.defects.writes_teams_elsewhere() {
             names.entry = names.entry.replace("rg:team:", "rg:");
         }
@@ -533,7 +538,10 @@ impl Tiers {
             Unreadable::WrongVersion { .. } => {
                 tracing::debug!(kind = kind.tag(), name, %error, "cached entry replaced");
             }
-            Unreadable::WrongKind { .. } | Unreadable::Foreign { .. } | Unreadable::Malformed => {
+            Unreadable::WrongKind { .. }
+            | Unreadable::Foreign { .. }
+            | Unreadable::TooLong { .. }
+            | Unreadable::Malformed => {
                 tracing::info!(kind = kind.tag(), name, %error, "cached entry replaced");
             }
         }

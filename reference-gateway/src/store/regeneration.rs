@@ -15,7 +15,8 @@ pub(crate) struct NewSecret {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum NotRegenerated {
     NoSuchKey,
-    NoSuchTeam,
+    /// The team or organisation that it should move to does not exist.
+    NoSuchOwner,
     SecretTaken,
 }
 
@@ -72,7 +73,7 @@ impl Store {
                 .await?;
             }
             let changed = patching(&new.token, patch).fetch_optional(&mut *transaction).await?;
-            let Some(changed) = changed else { return Ok(Err(NotRegenerated::NoSuchTeam)) };
+            let Some(changed) = changed else { return Ok(Err(NotRegenerated::NoSuchOwner)) };
             transaction.commit().await?;
             Ok(Ok(changed))
         })

@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 
 use super::{
     generate::{Wanted, key_text},
-    update::patch,
+    update::{patch, why_not},
 };
 use crate::{
     app::App,
@@ -92,14 +92,13 @@ async fn regenerate(
         return Err(taken());
     }
     let regenerated = app.store.regenerate_key(&old, &new, &patch).await?;
-    let changed = regenerated.map_err(|reason| match reason {
-        NotRegenerated::NoSuchKey => GatewayError::NotFound { what: "Key".to_owned() },
-        NotRegenerated::NoSuchTeam => {
-            let team = patch.team_id.value().map_or("", String::as_str);
-            GatewayError::NotFound { what: format!("Team {team}") }
+    let changed = match regenerated {
+        Ok(changed) => changed,
+        Err(NotRegenerated::NoSuchKey | NotRegenerated::NoSuchOwner) => {
+            return Err(why_not(app, &old, &patch).await?);
         }
-        NotRegenerated::SecretTaken => taken(),
-    })?;
+        Err(NotRegenerated::SecretTaken) => return Err(taken()),
+    };
     let mut tokens = changed.tokens();
     tokens.push(old);
     app.cache.invalidate(tokens.into_iter().map(IdentityId::Key).collect()).await;

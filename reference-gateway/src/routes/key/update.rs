@@ -79,7 +79,11 @@ pub(super) fn patch(wanted: Wanted) -> Result<KeyPatch, GatewayError> {
 }
 
 /// What an update needs and is missing: the key, or the team or organisation it should move to.
-async fn why_not(app: &App, token: &str, patch: &KeyPatch) -> Result<GatewayError, GatewayError> {
+pub(super) async fn why_not(
+    app: &App,
+    token: &str,
+    patch: &KeyPatch,
+) -> Result<GatewayError, GatewayError> {
     let named = |id: &Field<String>| id.value().cloned().filter(|id| !id.is_empty());
     let team = named(&patch.team_id);
     let organisation = named(&patch.organization_id).unwrap_or_default();
