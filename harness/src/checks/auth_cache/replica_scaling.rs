@@ -10,8 +10,8 @@
 //! No two callers begin together. A key has eight, who each ask once in two and a half lifetimes, evenly
 //! apart: it is asked for 3.2 times in a lifetime, each time at another replica. So one process, or several
 //! that share, read it about once in a lifetime, and of eight that do not share each has forgotten it when
-//! its caller comes again and reads it about 3.2 times in a lifetime: a slope of a quarter and more, for
-//! owners are asked for by several keys and are read more often still.
+//! its caller comes again and reads it about 3.2 times in a lifetime: a slope of more than a fifth,
+//! for owners are asked for by several keys and are read more often still.
 //!
 //! Sharing takes no lock over the whole fleet. Processes that find an entry ended while the first of them
 //! is reading it have to read as well, so reads of one text and the same parameters that begin while one
