@@ -142,7 +142,7 @@ impl Adapter for LiteLlm {
             (Object::Team(_), _) => ("\"LiteLLM_TeamTable\"", &["team_id"]),
             (Object::Member { .. }, _) => ("\"LiteLLM_BudgetTable\"", &["team_id", "user_id"]),
         };
-        let row = Row { table, columns, values: row_changes::identifying(object, names) };
+        let row = Row { table, columns, values: self.identifying(object, names) };
         let mut statement = row_changes::update(row, change, names);
         if matches!(object, Object::Member { .. }) {
             // A membership's budget is a row of its own, where it was given one when it was made.

@@ -123,6 +123,19 @@ pub trait Adapter: Sync {
     /// The form in which a key's secret is found in the stores and in log lines.
     fn stored_form(&self, secret: &str) -> String;
 
+    /// What identifies an object in the stores: the stored form of a key, or the ids of anything else,
+    /// team before user.
+    fn identifying(&self, object: Object, names: &Names) -> Vec<String> {
+        match object {
+            Object::Key(key) => vec![self.stored_form(&names.key(key))],
+            Object::User(user) => vec![names.id(Kind::User, user)],
+            Object::Team(team) => vec![names.id(Kind::Team, team)],
+            Object::Member { team, user } => {
+                vec![names.id(Kind::Team, team), names.id(Kind::User, user)]
+            }
+        }
+    }
+
     /// What an answer that is not a success means.
     fn refusal(&self, status: u16, body: &Value) -> Refusal;
 

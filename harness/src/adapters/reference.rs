@@ -103,7 +103,7 @@ impl Adapter for Reference {
             (Object::Team(_), _) => ("teams", &["team_id"]),
             (Object::Member { .. }, _) => ("team_members", &["team_id", "user_id"]),
         };
-        let row = Row { table, columns, values: row_changes::identifying(object, names) };
+        let row = Row { table, columns, values: self.identifying(object, names) };
         let mut statement = row_changes::update(row, change, names);
         if matches!(object, Object::Member { .. }) {
             statement.sql = statement.sql.replacen(" SET ", " SET has_budget = true, ", 1);

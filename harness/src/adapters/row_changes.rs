@@ -1,10 +1,7 @@
 //! Statements that change a row behind a gateway's back, put together from a product's own names.
 
-use super::{Names, Statement, admin_calls};
-use crate::{
-    op::Kind,
-    store_step::{Change, Object},
-};
+use super::{Names, Statement};
+use crate::store_step::Change;
 
 /// A product's names for the table of an object and for the columns that identify its row.
 pub(super) struct Row {
@@ -14,19 +11,6 @@ pub(super) struct Row {
     pub(super) columns: &'static [&'static str],
     /// What they hold, in the same order.
     pub(super) values: Vec<String>,
-}
-
-/// What the identifying columns of an object hold: the hash of a key, or the ids of anything else, team
-/// before user.
-pub(super) fn identifying(object: Object, names: &Names) -> Vec<String> {
-    match object {
-        Object::Key(key) => vec![admin_calls::sha256_hex(&names.key(key))],
-        Object::User(user) => vec![names.id(Kind::User, user)],
-        Object::Team(team) => vec![names.id(Kind::Team, team)],
-        Object::Member { team, user } => {
-            vec![names.id(Kind::Team, team), names.id(Kind::User, user)]
-        }
-    }
 }
 
 /// The statement that makes a change to a row whose columns are called `models`, `blocked` and
@@ -65,8 +49,10 @@ mod tests {
 
     use super::*;
     use crate::{
+        adapters::{Adapter, reference::Reference},
         op::{Alias, Id, MicroUsd},
         plan::{IdShape, Plan},
+        store_step::Object,
     };
 
     fn names() -> Names {
@@ -84,7 +70,7 @@ mod tests {
         let row = Row {
             table: "team_members",
             columns: &["team_id", "user_id"],
-            values: identifying(member, &names()),
+            values: Reference.identifying(member, &names()),
         };
         let statement = update(row, &Change::MaxBudget(MicroUsd(1_500_000)), &names());
         assert_snapshot!(statement.sql, @"UPDATE team_members SET max_budget = $1::double precision WHERE team_id = $2 AND user_id = $3");

@@ -29,7 +29,7 @@ use crate::{
     clock::Clock,
     history::{CallId, Entry, Event, History, Manifest},
     observers::upstream::Upstream,
-    op::{Call, Key, Kind, Listed, Op, Outcome},
+    op::{Call, Key, Listed, Op, Outcome},
     plan::Step,
     store_step::{Edit, Object, Strike},
 };
@@ -141,6 +141,13 @@ impl Driver {
         drop(opened.await);
     }
 
+    /// Whatever names this key, plain or as it is stored, belongs to the drive.
+    async fn claim_key(&self, drive: Drive, secret: String) {
+        let stored = self.adapter.stored_form(&secret);
+        self.note(Note::Claim(drive, stored)).await;
+        self.note(Note::Claim(drive, secret)).await;
+    }
+
     async fn close(&self, drive: Drive) -> Option<History> {
         let (reply, history) = oneshot::channel();
         self.note(Note::Close(drive, reply)).await;
@@ -238,9 +245,7 @@ impl Driving<'_> {
             .collect();
         for key in asked_with.difference(&issued) {
             let secret = self.names.key(*key);
-            let stored = self.driver.adapter.stored_form(&secret);
-            self.driver.note(Note::Claim(self.drive, stored)).await;
-            self.driver.note(Note::Claim(self.drive, secret)).await;
+            self.driver.claim_key(self.drive, secret).await;
         }
     }
 
@@ -267,16 +272,7 @@ impl Driving<'_> {
     async fn cached_under(&self, object: Object) -> Vec<String> {
         let (reply, names) = oneshot::channel();
         self.driver.note(Note::CachedUnder(self.drive, object.kind(), reply)).await;
-        let identifying: Vec<String> = match object {
-            Object::Key(key) => {
-                vec![self.driver.adapter.stored_form(&self.names.key(key))]
-            }
-            Object::User(user) => vec![self.names.id(Kind::User, user)],
-            Object::Team(team) => vec![self.names.id(Kind::Team, team)],
-            Object::Member { team, user } => {
-                vec![self.names.id(Kind::Team, team), self.names.id(Kind::User, user)]
-            }
-        };
+        let identifying = self.driver.adapter.identifying(object, &self.names);
         let names = names.await.unwrap_or_default().into_iter();
         names.filter(|name| identifying.iter().all(|id| name.contains(id))).collect()
     }
@@ -365,9 +361,7 @@ impl Caller {
         self.saw(Event::Invoked { id, step, call: call.clone() }).await;
         let mut learned = self.driver.client.apply(id, call, names).await;
         if let Some(secret) = &learned.issued {
-            let stored = self.driver.adapter.stored_form(secret);
-            self.driver.note(Note::Claim(self.drive, stored)).await;
-            self.driver.note(Note::Claim(self.drive, secret.clone())).await;
+            self.driver.claim_key(self.drive, secret.clone()).await;
         }
         if let Some(call_id) = &learned.call_id {
             self.driver.note(Note::Claim(self.drive, call_id.clone())).await;
