@@ -89,6 +89,7 @@ fn report(checks: Vec<CheckReport>, (status, name): (u8, &str)) -> RunReport {
         tool_version: "0.1.0".to_owned(),
         run_id: "reference-42".to_owned(),
         seed: 42,
+        profile: None,
         started: 1_790_000_000,
         duration_ms: 23_400,
         target: Target {

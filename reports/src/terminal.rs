@@ -203,22 +203,27 @@ fn failures(checks: &[CheckReport], style: Style, out: &mut dyn Write) -> io::Re
     let failed: Vec<_> = checks.iter().filter(|check| check.verdict == Verdict::Fail).collect();
     for (number, check) in (1..).zip(&failed) {
         heading(&format!("failure {number} of {}: {}", failed.len(), check.id), style, out)?;
-        let bold = style.bold();
-        paragraph("  ", "  ", &format!("{}.", check.title), bold, style, out)?;
-        if let Some(story) = &check.shrunk {
-            writeln!(out)?;
-            told(story, style, out)?;
-        }
-        for violation in check.violations.iter().take(MOST_VIOLATIONS) {
-            writeln!(out)?;
-            breach(violation, style, out)?;
-        }
-        more(check.violations.len(), MOST_VIOLATIONS, ("violation", "violations"), style, out)?;
-        if let Some(command) = &check.replay {
-            let case =
-                check.failing_case.map_or_else(String::new, |case| format!(" (case {case})"));
-            writeln!(out, "\n  See it again{case}: {bold}{command}{bold:#}")?;
-        }
+        failure(check, style, out)?;
+    }
+    Ok(())
+}
+
+/// One failure, without its heading.
+pub(crate) fn failure(check: &CheckReport, style: Style, out: &mut dyn Write) -> io::Result<()> {
+    let bold = style.bold();
+    paragraph("  ", "  ", &format!("{}.", check.title), bold, style, out)?;
+    if let Some(story) = &check.shrunk {
+        writeln!(out)?;
+        told(story, style, out)?;
+    }
+    for violation in check.violations.iter().take(MOST_VIOLATIONS) {
+        writeln!(out)?;
+        breach(violation, style, out)?;
+    }
+    more(check.violations.len(), MOST_VIOLATIONS, ("violation", "violations"), style, out)?;
+    if let Some(command) = &check.replay {
+        let case = check.failing_case.map_or_else(String::new, |case| format!(" (case {case})"));
+        writeln!(out, "\n  See it again{case}: {bold}{command}{bold:#}")?;
     }
     Ok(())
 }

@@ -248,6 +248,7 @@ impl CheckArgs {
         let named = folder.path().display().to_string();
         let report = report(&Material {
             facts: &facts,
+            profile: &self.profile,
             took: reached.driver.clock.now().since(began),
             manifest: &reached.driver.manifest,
             made_of: &reached.made_of,

@@ -243,6 +243,7 @@ impl LoadArgs {
         };
         let report = report(&Material {
             facts,
+            profile: &self.profile,
             took: took.since(Micros(0)),
             manifest: &numbers.manifest,
             made_of: &numbers.made_of,
