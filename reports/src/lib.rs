@@ -16,6 +16,8 @@ pub mod load;
 pub mod json;
 pub mod terminal;
 pub mod junit;
+pub mod html;
+mod words;
 mod layout;
 #[cfg(test)]
 mod samples;
@@ -32,6 +34,8 @@ pub enum Format {
     Terminal(Style),
     /// For the page of test results that a CI server keeps.
     Junit,
+    /// One page for a browser, which loads nothing else.
+    Html,
 }
 
 /// A form by name: how it is asked for, and what a file of it is called.
@@ -50,6 +54,7 @@ pub const FORMS: &[Form] = &[
     Form { name: "terminal", file: "report.txt", format: Format::Terminal },
     Form { name: "json", file: "report.json", format: |_| Format::Json },
     Form { name: "junit", file: "junit.xml", format: |_| Format::Junit },
+    Form { name: "html", file: "report.html", format: |_| Format::Html },
 ];
 
 /// Writes `report` to `out` in the form that is asked for.
@@ -62,5 +67,6 @@ pub fn render(report: &RunReport, format: Format, out: &mut dyn Write) -> io::Re
         Format::Json => json::render(report, out),
         Format::Terminal(style) => terminal::render(report, style, out),
         Format::Junit => junit::render(report, out),
+        Format::Html => html::render(report, out),
     }
 }

@@ -55,7 +55,7 @@ pub(crate) fn render(
     Ok(())
 }
 
-/// What was measured, or what there is no evidence of.
+/// What was measured, of what, and what there is no evidence of.
 pub(crate) fn told(threshold: &Threshold) -> String {
     let mut told = Vec::new();
     if let Some(shown) = &threshold.shown {
