@@ -418,8 +418,8 @@ mod tests {
         8 × 1 | 25 s | 6,650 | 266 | 7 | 0.8 | 2.0 | 9.1 | 1024.0 | 0.6
         8 × 1 | 50 s | 6,650 | 133 | 7 | 0.8 | 2.0 | 9.1 | 1024.0 | 0.6
         Growth of reads, in those of one process: ✓ 0.00 for each more process, at most 0.10: pass
-        Reads of keys against processes, with their bounds
-        Latency in milliseconds against processes
+        Reads of keys in the longest window, with their bounds
+        Latency in the longest window, in milliseconds
         ### Without a shared cache
         Shapes of the target
         replicas × workers | verdict | why

@@ -20,8 +20,10 @@ const BOTTOM: f64 = 192.0;
 pub(super) struct Chart<'a> {
     /// What it is, and in which unit.
     pub(super) title: &'a str,
-    /// What grows to the right.
+    /// What stands from left to right.
     pub(super) across: &'a str,
+    /// The places below which something is written, from left to right, each with that.
+    pub(super) places: Vec<(f64, String)>,
     /// The lines, each with a name.
     pub(super) series: Vec<Series<'a>>,
     /// Between what they should stay, with a name.
@@ -61,11 +63,9 @@ pub(super) struct Range {
 
 /// Draws `chart`, if two places can be compared.
 pub(super) fn draw(chart: &Chart<'_>, page: &mut Markup) {
-    let mut places: Vec<f64> =
-        chart.series.iter().flat_map(|series| &series.points).map(|(at, _)| *at).collect();
-    places.sort_by(f64::total_cmp);
-    places.dedup();
-    let (Some(first), Some(last)) = (places.first(), places.last()) else { return };
+    let (Some((first, _)), Some((last, _))) = (chart.places.first(), chart.places.last()) else {
+        return;
+    };
     if first >= last {
         return;
     }
@@ -87,7 +87,7 @@ pub(super) fn draw(chart: &Chart<'_>, page: &mut Markup) {
             ("focusable", "false"),
         ];
         figure.element("svg", &attributes, |svg| {
-            axes(chart, &places, &scale, svg);
+            axes(chart, &scale, svg);
             legend(chart, svg);
             for range in chart.ranges.iter().flat_map(|(_, ranges)| ranges) {
                 limits(range, &scale, svg);
@@ -131,17 +131,17 @@ fn round_up(highest: f64) -> f64 {
         .unwrap_or(10.0 * power)
 }
 
-fn axes(chart: &Chart<'_>, places: &[f64], scale: &Scale, svg: &mut Markup) {
+fn axes(chart: &Chart<'_>, scale: &Scale, svg: &mut Markup) {
     for part in [0.0, 0.5, 1.0] {
         let value = scale.top * part;
         let y = scale.up(value);
         stroke("grid", (LEFT, y), (RIGHT, y), svg);
         label("end", (LEFT - 6.0, y + 4.0), &number(value, scale.top), svg);
     }
-    for place in places {
+    for (place, name) in &chart.places {
         let x = scale.across(*place);
         stroke("tick", (x, BOTTOM), (x, BOTTOM + 5.0), svg);
-        label("middle", (x, BOTTOM + 19.0), &number(*place, scale.last), svg);
+        label("middle", (x, BOTTOM + 19.0), name, svg);
     }
     label("middle", (f64::midpoint(LEFT, RIGHT), BOTTOM + 40.0), chart.across, svg);
 }
@@ -262,6 +262,7 @@ mod tests {
         let chart = Chart {
             title: "t",
             across: "a",
+            places: vec![(1.0, "1".to_owned())],
             series: vec![Series { name: "s", mark: Mark::Circle, points: vec![(1.0, 2.0)] }],
             ranges: None,
         };

@@ -23,6 +23,9 @@ const LONGEST_TEXT: usize = 280;
 /// As much of a longer text, in characters.
 const TEXT_BEGINNING: usize = 160;
 
+/// Lanes that find room at their full width.
+const MOST_WIDE_LANES: usize = 6;
+
 /// A pause that is worth a line of its own, in milliseconds.
 const LONG_PAUSE_MS: u64 = 100;
 
@@ -34,14 +37,17 @@ pub(super) fn write(evidence: &[EvidenceLine], page: &mut Markup) {
     };
     let lanes = in_order(evidence);
     let (open, folded) = evidence.split_at(evidence.len().min(MOST_EVIDENCE));
-    page.element("div", &[("class", "lanes")], |picture| {
+    let class = if lanes.len() > MOST_WIDE_LANES { "lanes many" } else { "lanes" };
+    page.element("div", &[("class", class)], |picture| {
         heads(&lanes, picture);
         lines(open, first, &lanes, picture);
         if !folded.is_empty() {
             picture.element("details", &[], |details| {
                 let more = counted(folded.len() as u64, "more entry", "more entries");
-                details.words("summary", &[], &more);
-                lines(folded, open.last().unwrap_or(first), &lanes, details);
+                let last = open.last().unwrap_or(first);
+                let summary = format!("{more}; their times count from #{}", last.index);
+                details.words("summary", &[], &summary);
+                lines(folded, last, &lanes, details);
             });
         }
         let began = format!("Times count from #{}, {} into the run.", first.index, seconds(first));
@@ -94,24 +100,26 @@ fn heads(lanes: &[Lane], picture: &mut Markup) {
 }
 
 fn lines(evidence: &[EvidenceLine], first: &EvidenceLine, lanes: &[Lane], picture: &mut Markup) {
-    let mut before = first.at_us;
+    let (mut first, mut before) = (first, first.at_us);
     let mut told_before: Option<&EvidenceLine> = None;
     picture.element("ol", &[], |list| {
         for line in evidence {
-            let pause = line.at_us.saturating_sub(before) / 1_000;
-            before = line.at_us;
-            if pause >= LONG_PAUSE_MS {
+            if let Some(aside) = aside(before, line) {
                 list.element("li", &[("class", "line pause")], |item| {
                     item.words("span", &[("class", "when")], "");
                     rail(lanes, None, item);
-                    item.words("span", &[("class", "what")], &format!("{} later", span(pause)));
+                    item.words("span", &[("class", "what")], &aside);
                 });
             }
+            if line.at_us < before {
+                first = line;
+            }
+            before = line.at_us;
             list.element("li", &[("class", "line")], |item| {
                 item.element("span", &[("class", "when")], |when| {
                     when.words("span", &[("class", "index")], &format!("#{}", line.index));
                     when.text(" ");
-                    when.text(&offset(line.at_us, first.at_us));
+                    when.text(&offset(line.at_us.saturating_sub(first.at_us)));
                 });
                 rail(lanes, Some(line.lane), item);
                 item.element("div", &[("class", "what")], |what| {
@@ -160,15 +168,25 @@ fn told(text: &str, what: &mut Markup) {
     });
 }
 
-/// How long after `first`, to the tenth of a millisecond.
-fn offset(at_us: u64, first_us: u64) -> String {
-    let (sign, apart) = match at_us.checked_sub(first_us) {
-        Some(after) => ("+", after),
-        None => ("−", first_us - at_us),
-    };
-    match apart {
-        0..1_000_000 => format!("{sign}{}.{} ms", apart / 1_000, apart % 1_000 / 100),
-        _ => format!("{sign}{}.{:03} s", apart / 1_000_000, apart % 1_000_000 / 1_000),
+/// What is said between an entry at `before` and `line`: that much time passed, or that the plan was
+/// driven once more, in another arm, whose history has times of its own.
+fn aside(before: u64, line: &EvidenceLine) -> Option<String> {
+    match line.at_us.checked_sub(before).map(|pause| pause / 1_000) {
+        Some(pause @ LONG_PAUSE_MS..) => Some(format!("{} later", span(pause))),
+        Some(_) => None,
+        None => Some(format!(
+            "In another history: times count from #{}, {} into the run.",
+            line.index,
+            seconds(line)
+        )),
+    }
+}
+
+/// How long after the first of its history an entry is, to the tenth of a millisecond.
+fn offset(after_us: u64) -> String {
+    match after_us {
+        0..1_000_000 => format!("+{}.{} ms", after_us / 1_000, after_us % 1_000 / 100),
+        _ => format!("+{}.{:03} s", after_us / 1_000_000, after_us % 1_000_000 / 1_000),
     }
 }
 
@@ -176,12 +194,28 @@ fn offset(at_us: u64, first_us: u64) -> String {
 mod tests {
     use super::*;
 
+    fn line(index: u64, at_us: u64) -> EvidenceLine {
+        EvidenceLine { index, at_us, lane: Lane::Redis, text: String::new() }
+    }
+
     #[test]
-    fn offsets_have_a_sign_and_a_unit() {
-        assert_eq!(
-            [(5, 5), (88_250, 0), (7_311_527, 4_000), (0, 1_500)]
-                .map(|(at, first)| offset(at, first)),
-            ["+0.0 ms", "+88.2 ms", "+7.307 s", "−1.5 ms"]
-        );
+    fn offsets_have_a_unit() {
+        assert_eq!([0, 88_250, 7_307_527].map(offset), ["+0.0 ms", "+88.2 ms", "+7.307 s"]);
+    }
+
+    #[test]
+    fn a_pause_and_another_history_are_told() {
+        assert_eq!(aside(1_000, &line(7, 100_999)), None);
+        assert_eq!(aside(1_000, &line(7, 7_101_000)), Some("7.1 s later".to_owned()));
+        let back = "In another history: times count from #7, 0.000999 s into the run.";
+        assert_eq!(aside(1_000, &line(7, 999)), Some(back.to_owned()));
+    }
+
+    #[test]
+    fn lanes_stand_in_the_order_of_a_request() {
+        let seen = [Lane::Log, Lane::Replica(1), Lane::Redis, Lane::Replica(0), Lane::Caller];
+        let evidence: Vec<_> = seen.map(|lane| EvidenceLine { lane, ..line(0, 0) }).into();
+        let ordered = [Lane::Caller, Lane::Replica(0), Lane::Replica(1), Lane::Redis, Lane::Log];
+        assert_eq!(in_order(&evidence), ordered);
     }
 }

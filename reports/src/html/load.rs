@@ -45,8 +45,9 @@ pub(super) fn write(load: &Load, page: &mut Markup) {
             growth(slope, page);
         }
         page.element("div", &[("class", "charts")], |charts| {
-            reads_chart(&shapes, charts);
-            latency_chart(&shapes, charts);
+            let longest = longest(&shapes);
+            reads_chart(&longest, charts);
+            latency_chart(&longest, charts);
         });
     }
     whole(&load.shapes, page);
@@ -167,59 +168,65 @@ fn growth(slope: &Slope, page: &mut Markup) {
     });
 }
 
-/// The longest window of each shape, beside the number of its processes.
-fn longest<'a>(shapes: &[&'a LoadShape]) -> Vec<(f64, &'a LoadWindow)> {
-    let mut all: Vec<_> = shapes
+/// A shape, how many processes it has, and the longest of its windows.
+type Longest<'a> = (&'a LoadShape, f64, &'a LoadWindow);
+
+/// The longest window of each shape, from few processes to many.
+fn longest<'a>(shapes: &[&'a LoadShape]) -> Vec<Longest<'a>> {
+    let mut all: Vec<Longest<'a>> = shapes
         .iter()
         .filter_map(|shape| {
             let window = shape.windows.iter().max_by_key(|window| window.asked_ms)?;
-            Some((f64::from(shape.replicas) * f64::from(shape.workers), window))
+            Some((*shape, f64::from(shape.replicas) * f64::from(shape.workers), window))
         })
         .collect();
-    all.sort_by(|one, other| one.0.total_cmp(&other.0));
+    all.sort_by(|one, other| one.1.total_cmp(&other.1));
     all
 }
 
-fn reads_chart(shapes: &[&LoadShape], page: &mut Markup) {
-    let windows = longest(shapes);
+fn reads_chart(longest: &[Longest<'_>], page: &mut Markup) {
+    let mut places: Vec<_> = longest.iter().map(|(_, at, _)| (*at, format!("{at}"))).collect();
+    places.dedup();
     let reads = Series {
         name: "reads",
         mark: Mark::Circle,
-        points: windows
+        points: longest
             .iter()
-            .map(|(at, window)| (*at, as_f64(window.identity_query.calls)))
+            .map(|(_, at, window)| (*at, as_f64(window.identity_query.calls)))
             .collect(),
     };
-    let bounds = windows
+    let bounds = longest
         .iter()
-        .map(|(at, window)| Range {
+        .map(|(_, at, window)| Range {
             at: *at,
             low: as_f64(window.bound.at_least),
             high: as_f64(window.bound.at_most),
         })
         .collect();
     let chart = Chart {
-        title: "Reads of keys against processes, with their bounds",
-        across: "processes (replicas × workers)",
+        title: "Reads of keys in the longest window, with their bounds",
+        across: "processes",
+        places,
         series: vec![reads],
         ranges: Some(("bound", bounds)),
     };
     draw(&chart, page);
 }
 
-fn latency_chart(shapes: &[&LoadShape], page: &mut Markup) {
-    let windows = longest(shapes);
+/// Shapes of equally many processes stand beside each other, since they differ in this.
+fn latency_chart(longest: &[Longest<'_>], page: &mut Markup) {
+    let placed = || longest.iter().zip(0u32..).map(|(it, place)| (f64::from(place), it));
     let series = |name, mark, of: fn(&Latency) -> u64| Series {
         name,
         mark,
-        points: windows
-            .iter()
-            .filter_map(|(at, window)| Some((*at, millis(of(window.latency.as_ref()?)))))
+        points: placed()
+            .filter_map(|(at, (_, _, window))| Some((at, millis(of(window.latency.as_ref()?)))))
             .collect(),
     };
     let chart = Chart {
-        title: "Latency in milliseconds against processes",
-        across: "processes (replicas × workers)",
+        title: "Latency in the longest window, in milliseconds",
+        across: "replicas × workers",
+        places: placed().map(|(at, (shape, _, _))| (at, name(shape))).collect(),
         series: vec![
             series("p50", Mark::Circle, |it| it.p50_us),
             series("p95", Mark::Square, |it| it.p95_us),
