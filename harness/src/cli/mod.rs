@@ -12,6 +12,7 @@ pub mod man;
 pub mod probe;
 pub mod progress;
 pub mod replay;
+pub mod report;
 pub mod target;
 pub mod up;
 
@@ -26,6 +27,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use scenarios::attack::AttackError;
 
 use crate::{
+    bundle::BundleError,
     codec::DriverError,
     load::experiment::ExperimentError,
     runner::reach::ReachError,
@@ -95,6 +97,13 @@ enum Command {
     /// stored run is judged with nothing running; with `--live`, its smallest failing plans are driven
     /// against a target, to see whether they still fail.
     Replay(replay::ReplayArgs),
+    /// Shows a stored run in another form, or packs it to be shown to others.
+    ///
+    /// The report of a run is kept as one document, from which every form is made: for a terminal, for a
+    /// browser, for the page of test results of a CI server. An archive holds all that is known of the run,
+    /// without secrets, for whoever is to look into it. The exit status says whether it was written; what
+    /// the run came to stands in the report.
+    Report(report::ReportArgs),
     /// Lists what there is to choose from, and why.
     ///
     /// The names that other commands take, each with what it stands for: checks, the defects that prove
@@ -227,6 +236,9 @@ pub enum CliError {
     /// The run cannot be kept or read.
     #[error(transparent)]
     Store(#[from] RunStoreError),
+    /// A run cannot be packed.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
     /// The driver of a codec does not do its part.
     #[error("cannot use the driver")]
     Driver(#[from] DriverError),
@@ -270,11 +282,7 @@ impl CliError {
             CliError::Usage(_) | CliError::Description(_) | CliError::Profile(_) => {
                 ExitStatus::Usage
             }
-            CliError::Store(
-                RunStoreError::Unreadable { .. }
-                | RunStoreError::Malformed { .. }
-                | RunStoreError::TooNew { .. },
-            ) => ExitStatus::Usage,
+            CliError::Store(error) | CliError::Bundle(BundleError::Run(error)) => of_store(error),
             CliError::Reach(_)
             | CliError::Binary(_)
             | CliError::Driver(_)
@@ -282,7 +290,7 @@ impl CliError {
             | CliError::Attack(_)
             | CliError::Interrupted
             | CliError::Ended { .. }
-            | CliError::Store(RunStoreError::Unwritable { .. })
+            | CliError::Bundle(BundleError::Unwritable { .. })
             | CliError::Unwritable { .. }
             | CliError::Output(_) => ExitStatus::Setup,
             CliError::Ours(_) => ExitStatus::HarnessFault,
@@ -306,6 +314,16 @@ impl CliError {
     }
 }
 
+/// A run that cannot be read was named by somebody; one that cannot be kept lacks room.
+fn of_store(error: &RunStoreError) -> ExitStatus {
+    match error {
+        RunStoreError::Unreadable { .. }
+        | RunStoreError::Malformed { .. }
+        | RunStoreError::TooNew { .. } => ExitStatus::Usage,
+        RunStoreError::Unwritable { .. } => ExitStatus::Setup,
+    }
+}
+
 impl Cli {
     /// Runs the command.
     ///
@@ -321,6 +339,7 @@ impl Cli {
             Command::Load(args) => args.run(around).await,
             Command::Attack => attack::run(around).await,
             Command::Replay(args) => args.run(around).await,
+            Command::Report(args) => args.run(around).await,
             Command::List(args) => args.run(around).await,
             Command::Probe(args) => args.run(around).await,
             Command::Completions(args) => args.run(around),
