@@ -221,7 +221,7 @@ fn of_profile(profile: Profile) -> Entry {
     let left_out = &profile.checks.skip;
     let budget = scenarios::duration::text(profile.shrink_budget);
     let mut more = vec![format!("a failing plan is shrunk for {budget} at most")];
-    more.extend(profile.cases_of.iter().map(|(check, cases)| format!("{check}: {cases} cases")));
+    more.extend(profile.cases_of.iter().map(|(check, cases)| format!("cases of {check}: {cases}")));
     if !left_out.is_empty() {
         more.push(format!("left out: {}", left_out.join(", ")));
     }
