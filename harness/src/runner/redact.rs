@@ -155,6 +155,9 @@ fn scheme(before: &str) -> &str {
 fn userinfo(scheme: &str, after: &str) -> Option<usize> {
     let whole = &after
         [..after.find(|c: char| c.is_whitespace() || "\"`".contains(c)).unwrap_or(after.len())];
+    if STORE_SCHEMES.iter().any(|store| scheme.eq_ignore_ascii_case(store)) {
+        return whole.rfind('@');
+    }
     let authority = &whole[..whole.find(['/', '?', '#']).unwrap_or(whole.len())];
     if let Some(end) = authority.rfind('@') {
         return Some(end);
@@ -162,8 +165,7 @@ fn userinfo(scheme: &str, after: &str) -> Option<usize> {
     // What cannot be a port is a password, which went on behind what looks like the host's end.
     let port = authority.rsplit_once(':').map_or("", |(_, port)| port);
     let is_port = port.chars().all(|c| c.is_ascii_digit() || c == ']');
-    let is_store = STORE_SCHEMES.iter().any(|store| scheme.eq_ignore_ascii_case(store));
-    if is_store || !is_port { whole.rfind('@') } else { None }
+    if is_port { None } else { whole.rfind('@') }
 }
 
 /// How a name and its value are told.
