@@ -6,8 +6,8 @@
 //! 1. [`op`], [`plan`], [`history`], [`verdict`], [`check`]: the words that everything else shares;
 //! 2. [`checks`], [`generators`], [`model`]: the properties, pure;
 //! 3. [`wire`], [`target`], [`adapters`], [`client`]: how a gateway is reached and watched;
-//! 4. [`runner`], [`tally`], [`store`], [`cli`]: the loop, what it costs the stores, what is kept of it,
-//!    and the command line.
+//! 4. [`runner`], [`tally`], [`store`], [`bundle`], [`cli`]: the loop, what it costs the stores, what is
+//!    kept of it, what is handed on, and the command line.
 //!
 //! The invariants: everything random follows from the seed; only the history crosses from driving to
 //! judging; missing evidence is inconclusive; what was started is stopped on every way out. Nothing
@@ -36,6 +36,7 @@ pub mod runner;
 pub mod load;
 pub mod store;
 pub mod report;
+pub mod bundle;
 pub mod cli;
 
 #[cfg(test)]

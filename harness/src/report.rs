@@ -50,6 +50,8 @@ impl Conclusion {
 pub struct Material<'a> {
     /// What was asked for.
     pub facts: &'a RunFacts,
+    /// The profile that said what to drive, as it was named.
+    pub profile: &'a str,
     /// How long it took.
     pub took: Duration,
     /// What the target promises.
@@ -88,6 +90,7 @@ pub fn report(material: &Material<'_>) -> RunReport {
         tool_version: material.facts.tool.clone(),
         run_id: material.facts.id.clone(),
         seed: material.facts.seed,
+        profile: Some(material.profile.to_owned()),
         started: material.facts.started,
         duration_ms: millis(material.took),
         target: target(material),

@@ -136,9 +136,14 @@ impl RunFolder {
     ///
     /// When it does not hold a run.
     pub fn open(path: &Path) -> Result<(RunFolder, RunFacts), RunStoreError> {
-        let folder = RunFolder { path: path.to_owned() };
+        let folder = RunFolder::at(path);
         let facts = folder.read(&folder.path.join("run.json"))?;
         Ok((folder, facts))
+    }
+
+    /// The folder at `path`, whatever it holds.
+    pub fn at(path: &Path) -> RunFolder {
+        RunFolder { path: path.to_owned() }
     }
 
     /// Where it is.
@@ -180,6 +185,36 @@ impl RunFolder {
     /// When there is none, or it cannot be read.
     pub fn report(&self) -> Result<RunReport, RunStoreError> {
         self.read(&self.path.join("report.json"))
+    }
+
+    /// The files of every case that was kept, relative to the folder: the driven ones, then the
+    /// smallest failing ones.
+    ///
+    /// # Errors
+    ///
+    /// When a folder cannot be read.
+    pub fn case_files(&self) -> Result<Vec<PathBuf>, RunStoreError> {
+        let mut files = Vec::new();
+        for check in self.listed(&self.path.join("cases"))? {
+            files.extend(self.listed(&check)?);
+        }
+        files.extend(self.listed(&self.path.join("shrunk"))?);
+        let is_whole = |file: &PathBuf| file.extension().is_some_and(|kind| kind == "json");
+        Ok(files
+            .iter()
+            .filter(|file| is_whole(file))
+            .filter_map(|file| file.strip_prefix(&self.path).ok())
+            .map(Path::to_owned)
+            .collect())
+    }
+
+    /// One of its files, whatever it says.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read.
+    pub fn document(&self, file: &Path) -> Result<serde_json::Value, RunStoreError> {
+        self.read(&self.path.join(file))
     }
 
     /// Every case that was kept, check by check.

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     op::{Alias, Id, Key, Kind, MicroUsd},
     plan::{Plan, Told},
+    wire::fault::FaultKind,
 };
 
 /// An object of the plan that a gateway keeps.
@@ -139,6 +140,22 @@ pub enum Strike {
     },
 }
 
+impl Strike {
+    /// Every kind of fault that a plan can ask for.
+    pub const KINDS: [FaultKind; 2] = [
+        FaultKind {
+            name: "slow_reads",
+            does: "Every read of Postgres takes longer by a stated time, until it heals.",
+            like: "A database under load, when many callers miss the cache at once.",
+        },
+        FaultKind {
+            name: "fail_reads",
+            does: "So many reads of Postgres, at each replica, end in an error.",
+            like: "A database that sheds load, or fails over while callers wait.",
+        },
+    ];
+}
+
 impl fmt::Display for Strike {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -207,6 +224,14 @@ mod tests {
 
     use super::*;
     use crate::plan::IdShape;
+
+    #[test]
+    fn every_strike_is_told_under_the_name_that_plans_give_it() {
+        let strikes = [Strike::SlowReads { by_ms: 1 }, Strike::FailReads { times: 1 }];
+        for (strike, kind) in strikes.into_iter().zip(Strike::KINDS) {
+            assert!(serde_json::to_value(strike).unwrap().get(kind.name).is_some(), "{kind:?}");
+        }
+    }
 
     #[test]
     fn edits_are_told_in_words() {

@@ -96,7 +96,7 @@ impl CacheNumbers {
     }
 
     /// Whether these stand apart from `all` by more than noise.
-    fn stand_apart_from(&self, all: &CacheNumbers) -> bool {
+    pub(crate) fn stand_apart_from(&self, all: &CacheNumbers) -> bool {
         let apart = |own: Option<f64>, all: Option<f64>, noise: f64| match (own, all) {
             (Some(own), Some(all)) => (own - all).abs() > noise,
             _ => false,
@@ -218,14 +218,14 @@ fn workers(workers: &[CacheWorker], style: Style, out: &mut dyn Write) -> io::Re
 }
 
 /// A share in percent, rounded down: what is not whole is never shown as 100 %.
-fn percent(share: Option<f64>) -> String {
+pub(crate) fn percent(share: Option<f64>) -> String {
     share.map_or_else(
         || "-".to_owned(),
         |share| format!("{:.2} %", (share * 10_000.0).floor() / 100.0),
     )
 }
 
-fn each(number: Option<f64>) -> String {
+pub(crate) fn each(number: Option<f64>) -> String {
     number.map_or_else(|| "-".to_owned(), |number| format!("{number:.2}"))
 }
 

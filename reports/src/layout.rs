@@ -82,6 +82,17 @@ pub(crate) fn grouped(number: u64) -> String {
 
 /// A moment given in seconds since 1970, in UTC: `2026-09-21 14:13:20 UTC`.
 pub(crate) fn moment(unix_seconds: u64) -> String {
+    let (day, time) = day_and_time(unix_seconds);
+    format!("{day} {time} UTC")
+}
+
+/// The same for machines, which take it to be UTC: `2026-09-21T14:13:20`.
+pub(crate) fn timestamp(unix_seconds: u64) -> String {
+    let (day, time) = day_and_time(unix_seconds);
+    format!("{day}T{time}")
+}
+
+fn day_and_time(unix_seconds: u64) -> (String, String) {
     let (days, second) = (unix_seconds / 86_400, unix_seconds % 86_400);
     // Years that begin in March put the leap day last, and eras of 400 years are all alike.
     let shifted = days + 719_468;
@@ -93,11 +104,9 @@ pub(crate) fn moment(unix_seconds: u64) -> String {
     let day = day_of_year - (153 * march_month + 2) / 5 + 1;
     let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
     let year = era * 400 + year_of_era + u64::from(month <= 2);
-    format!(
-        "{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02} UTC",
-        second / 3_600,
-        second / 60 % 60,
-        second % 60
+    (
+        format!("{year:04}-{month:02}-{day:02}"),
+        format!("{:02}:{:02}:{:02}", second / 3_600, second / 60 % 60, second % 60),
     )
 }
 
@@ -159,6 +168,7 @@ mod tests {
     #[test]
     fn moments_know_leap_years() {
         assert_eq!(moment(0), "1970-01-01 00:00:00 UTC");
+        assert_eq!(timestamp(1_790_000_000), "2026-09-21T14:13:20");
         assert_eq!(moment(951_782_400), "2000-02-29 00:00:00 UTC");
         assert_eq!(moment(1_790_000_000), "2026-09-21 14:13:20 UTC");
         assert_eq!(moment(4_107_542_399), "2100-02-28 23:59:59 UTC");

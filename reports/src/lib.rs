@@ -15,6 +15,9 @@ pub mod threshold;
 pub mod load;
 pub mod json;
 pub mod terminal;
+pub mod junit;
+pub mod html;
+mod words;
 mod layout;
 #[cfg(test)]
 mod samples;
@@ -29,7 +32,30 @@ pub enum Format {
     Json,
     /// For a person at a terminal.
     Terminal(Style),
+    /// For the page of test results that a CI server keeps.
+    Junit,
+    /// One page for a browser, which loads nothing else.
+    Html,
 }
+
+/// A form by name: how it is asked for, and what a file of it is called.
+#[derive(Clone, Copy, Debug)]
+pub struct Form {
+    /// What it is asked for by.
+    pub name: &'static str,
+    /// What a file that holds it is called.
+    pub file: &'static str,
+    /// The form itself, for one who reads it in this style.
+    pub format: fn(Style) -> Format,
+}
+
+/// Every form there is.
+pub const FORMS: &[Form] = &[
+    Form { name: "terminal", file: "report.txt", format: Format::Terminal },
+    Form { name: "json", file: "report.json", format: |_| Format::Json },
+    Form { name: "junit", file: "junit.xml", format: |_| Format::Junit },
+    Form { name: "html", file: "report.html", format: |_| Format::Html },
+];
 
 /// Writes `report` to `out` in the form that is asked for.
 ///
@@ -40,5 +66,7 @@ pub fn render(report: &RunReport, format: Format, out: &mut dyn Write) -> io::Re
     match format {
         Format::Json => json::render(report, out),
         Format::Terminal(style) => terminal::render(report, style, out),
+        Format::Junit => junit::render(report, out),
+        Format::Html => html::render(report, out),
     }
 }

@@ -243,22 +243,7 @@ pub struct Slope {
 ///
 /// What the writer says.
 pub(crate) fn render(load: &Load, style: Style, out: &mut dyn Write) -> io::Result<()> {
-    let callers = &load.callers;
-    let (least, most) = callers.pause_ms;
-    writeln!(
-        out,
-        "  {} over {}, each pausing {} to {}, {}; {}",
-        counted(u64::from(callers.count), "caller", "callers"),
-        span(callers.ramp_ms),
-        span(least),
-        span(most),
-        callers.balance,
-        counted(
-            u64::from(callers.keys),
-            &format!("{} key", callers.key_class),
-            &format!("{} keys", callers.key_class)
-        )
-    )?;
+    writeln!(out, "  {}", callers(&load.callers))?;
     let scaled = load
         .scaled_from_ms
         .map_or_else(String::new, |from| format!(", and stands for {}", span(from)));
@@ -285,6 +270,24 @@ pub(crate) fn render(load: &Load, style: Style, out: &mut dyn Write) -> io::Resu
     reconciled(&load.shapes, style, out)?;
     loudest(&load.shapes, style, out)?;
     failures(&load.shapes, style, out)
+}
+
+/// Who sent requests, and how.
+pub(crate) fn callers(callers: &Callers) -> String {
+    let (least, most) = callers.pause_ms;
+    format!(
+        "{} over {}, each pausing {} to {}, {}; {}",
+        counted(u64::from(callers.count), "caller", "callers"),
+        span(callers.ramp_ms),
+        span(least),
+        span(most),
+        callers.balance,
+        counted(
+            u64::from(callers.keys),
+            &format!("{} key", callers.key_class),
+            &format!("{} keys", callers.key_class)
+        )
+    )
 }
 
 /// The table of the query that reads keys.
@@ -383,9 +386,19 @@ fn growth(slope: &Slope, style: Style, out: &mut dyn Write) -> io::Result<()> {
         .iter()
         .map(|(processes, reads)| format!("{processes}: {}", grouped(*reads)))
         .collect();
+    let told = slope_told(slope);
+    writeln!(
+        out,
+        "\n  growth of reads, in those of one process: {ink}{told}{ink:#}\n    reads by processes: {}",
+        points.join("; ")
+    )
+}
+
+/// By how much reads grow, and by how much they may.
+pub(crate) fn slope_told(slope: &Slope) -> String {
     // A slope that rounds to nothing has no sign.
     let found = slope.slope.map(|found| if found.abs() < 0.005 { 0.0 } else { found });
-    let told = match (found, slope.at_most) {
+    match (found, slope.at_most) {
         (Some(found), Some(at_most)) => {
             format!("{found:.2} for each more process, at most {at_most:.2}: {}", slope.verdict)
         }
@@ -393,12 +406,7 @@ fn growth(slope: &Slope, style: Style, out: &mut dyn Write) -> io::Result<()> {
             format!("{found:.2} for each more process, where about 1 is expected")
         }
         (None, _) => "cannot be told from these shapes".to_owned(),
-    };
-    writeln!(
-        out,
-        "\n  growth of reads, in those of one process: {ink}{told}{ink:#}\n    reads by processes: {}",
-        points.join("; ")
-    )
+    }
 }
 
 /// Whether everybody counts the same requests.
@@ -456,11 +464,11 @@ fn failures(shapes: &[LoadShape], style: Style, out: &mut dyn Write) -> io::Resu
     Ok(())
 }
 
-fn name(shape: &LoadShape) -> String {
+pub(crate) fn name(shape: &LoadShape) -> String {
     format!("{} × {}", shape.replicas, shape.workers)
 }
 
-fn stands(stands: Stands) -> (Verdict, &'static str) {
+pub(crate) fn stands(stands: Stands) -> (Verdict, &'static str) {
     match stands {
         Stands::Within => (Verdict::Pass, "within"),
         Stands::Over => (Verdict::Fail, "OVER"),
@@ -469,23 +477,23 @@ fn stands(stands: Stands) -> (Verdict, &'static str) {
     }
 }
 
-fn per_thousand(window: &LoadWindow) -> String {
+pub(crate) fn per_thousand(window: &LoadWindow) -> String {
     match window.answered + window.failed {
         0 => "-".to_owned(),
         requests => format!("{:.1}", as_f64(window.loud_lines) * 1_000.0 / as_f64(requests)),
     }
 }
 
-fn per_second(count: u64, ms: u64) -> f64 {
+pub(crate) fn per_second(count: u64, ms: u64) -> f64 {
     if ms == 0 { 0.0 } else { as_f64(count) * 1_000.0 / as_f64(ms) }
 }
 
-fn millis(us: u64) -> f64 {
+pub(crate) fn millis(us: u64) -> f64 {
     as_f64(us) / 1_000.0
 }
 
 #[expect(clippy::as_conversions, clippy::cast_precision_loss, reason = "counts are far below 2^52")]
-fn as_f64(count: u64) -> f64 {
+pub(crate) fn as_f64(count: u64) -> f64 {
     count as f64
 }
 
@@ -494,88 +502,12 @@ mod tests {
     use insta::assert_snapshot;
 
     use super::*;
-
-    fn window(asked_ms: u64, calls: u64, stands: Stands) -> LoadWindow {
-        LoadWindow {
-            asked_ms,
-            took_ms: asked_ms + 2,
-            identity_query: Query { calls, total_us: calls * 310, rows: calls },
-            bound: ReadBound { at_least: 37, at_most: 1_125 },
-            stands,
-            answered: 6_650,
-            failed: 7,
-            latency: Some(Latency { p50_us: 812, p95_us: 2_044, p99_us: 9_120, max_us: 1_023_999 }),
-            loud_lines: 4,
-            lost: 0,
-            by_replica: vec![6_657],
-            reads: BTreeMap::from([("key".to_owned(), calls)]),
-            redis_hits: 60,
-            redis_misses: 15,
-            redis_writes: 15,
-        }
-    }
-
-    fn shape(replicas: u8, shared_cache: bool) -> LoadShape {
-        LoadShape {
-            replicas,
-            workers: 1,
-            shared_cache,
-            verdict: Verdict::Pass,
-            reason: None,
-            windows: vec![window(25_000, 75, Stands::Within), window(50_000, 1_249, Stands::Over)],
-            whole: Some(Whole {
-                sent: 14_002,
-                answered: 13_995,
-                failed: vec![LoadFailure {
-                    how: "503".to_owned(),
-                    count: 7,
-                    said: "no\u{1b}[2J room".to_owned(),
-                }],
-                provider_rows: Some(13_995),
-                access_lines: 14_002,
-                wire_events: 88_123,
-                reads: BTreeMap::from([("key".to_owned(), 1_260)]),
-                loud_lines: BTreeMap::from([("WARN queue is full".to_owned(), 4)]),
-            }),
-        }
-    }
-
-    fn load() -> Load {
-        let absent = LoadShape {
-            verdict: Verdict::NotApplicable,
-            reason: Some("its configuration needs {redis_url}".to_owned()),
-            windows: Vec::new(),
-            whole: None,
-            ..shape(1, false)
-        };
-        Load {
-            profile: "seed_001".to_owned(),
-            title: "identity reads as replicas are added".to_owned(),
-            callers: Callers {
-                count: 200,
-                ramp_ms: 10_000,
-                pause_ms: (500, 1_000),
-                balance: "each to a replica of its own".to_owned(),
-                keys: 15,
-                key_class: "plain".to_owned(),
-            },
-            lifetime_ms: 5_000,
-            scaled_from_ms: Some(60_000),
-            shapes: vec![shape(1, true), shape(8, true), absent],
-            slopes: vec![Slope {
-                shared_cache: true,
-                points: vec![(1, 1_249), (8, 1_249)],
-                slope: Some(0.0),
-                at_most: Some(0.1),
-                verdict: Verdict::Pass,
-            }],
-        }
-    }
+    use crate::samples;
 
     #[test]
     fn the_table_reads_as_the_one_it_answers() {
         let mut out = Vec::new();
-        render(&load(), Style::PLAIN, &mut out).unwrap();
+        render(&samples::load(), Style::PLAIN, &mut out).unwrap();
         assert_snapshot!(String::from_utf8(out).unwrap(), @r#"
         200 callers over 10 s, each pausing 500 ms to 1 s, each to a replica of its own; 15 plain keys
         a cached identity lives 5 s, and stands for 1 min 0 s
@@ -613,7 +545,7 @@ mod tests {
 
     #[test]
     fn what_is_written_reads_back_the_same() {
-        let written = serde_json::to_string(&load()).unwrap();
-        assert_eq!(serde_json::from_str::<Load>(&written).unwrap(), load());
+        let written = serde_json::to_string(&samples::load()).unwrap();
+        assert_eq!(serde_json::from_str::<Load>(&written).unwrap(), samples::load());
     }
 }

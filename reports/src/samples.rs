@@ -4,6 +4,10 @@ use std::collections::BTreeMap;
 
 use crate::{
     cache::{Cache, CacheClass, CacheNumbers, CacheReplica, CacheWorker},
+    load::{
+        Callers, Latency, Load, LoadFailure, LoadShape, LoadWindow, Query, ReadBound, Slope,
+        Stands, Whole,
+    },
     schema::{
         Bounds, Capability, CapabilityState, CheckReport, EvidenceLine, Exit, Kill, Lane, Level,
         RunReport, Store, StoreKind, Story, Target, Totals, VERSION, Verdict, Violation, Way, Wire,
@@ -89,6 +93,7 @@ fn report(checks: Vec<CheckReport>, (status, name): (u8, &str)) -> RunReport {
         tool_version: "0.1.0".to_owned(),
         run_id: "reference-42".to_owned(),
         seed: 42,
+        profile: None,
         started: 1_790_000_000,
         duration_ms: 23_400,
         target: Target {
@@ -295,4 +300,82 @@ pub(crate) fn thresholds() -> Vec<Threshold> {
         },
         threshold("reads_slope < 0.1", Verdict::Inconclusive, None, ""),
     ]
+}
+
+/// Two shapes that share a cache, one of which reads too much, and one that is not available.
+pub(crate) fn load() -> Load {
+    let absent = LoadShape {
+        verdict: Verdict::NotApplicable,
+        reason: Some("its configuration needs {redis_url}".to_owned()),
+        windows: Vec::new(),
+        whole: None,
+        ..shape(1, false)
+    };
+    Load {
+        profile: "seed_001".to_owned(),
+        title: "identity reads as replicas are added".to_owned(),
+        callers: Callers {
+            count: 200,
+            ramp_ms: 10_000,
+            pause_ms: (500, 1_000),
+            balance: "each to a replica of its own".to_owned(),
+            keys: 15,
+            key_class: "plain".to_owned(),
+        },
+        lifetime_ms: 5_000,
+        scaled_from_ms: Some(60_000),
+        shapes: vec![shape(1, true), shape(8, true), absent],
+        slopes: vec![Slope {
+            shared_cache: true,
+            points: vec![(1, 1_249), (8, 1_249)],
+            slope: Some(0.0),
+            at_most: Some(0.1),
+            verdict: Verdict::Pass,
+        }],
+    }
+}
+
+fn window(asked_ms: u64, calls: u64, stands: Stands) -> LoadWindow {
+    LoadWindow {
+        asked_ms,
+        took_ms: asked_ms + 2,
+        identity_query: Query { calls, total_us: calls * 310, rows: calls },
+        bound: ReadBound { at_least: 37, at_most: 1_125 },
+        stands,
+        answered: 6_650,
+        failed: 7,
+        latency: Some(Latency { p50_us: 812, p95_us: 2_044, p99_us: 9_120, max_us: 1_023_999 }),
+        loud_lines: 4,
+        lost: 0,
+        by_replica: vec![6_657],
+        reads: BTreeMap::from([("key".to_owned(), calls)]),
+        redis_hits: 60,
+        redis_misses: 15,
+        redis_writes: 15,
+    }
+}
+
+fn shape(replicas: u8, shared_cache: bool) -> LoadShape {
+    LoadShape {
+        replicas,
+        workers: 1,
+        shared_cache,
+        verdict: Verdict::Pass,
+        reason: None,
+        windows: vec![window(25_000, 75, Stands::Within), window(50_000, 1_249, Stands::Over)],
+        whole: Some(Whole {
+            sent: 14_002,
+            answered: 13_995,
+            failed: vec![LoadFailure {
+                how: "503".to_owned(),
+                count: 7,
+                said: "no\u{1b}[2J room".to_owned(),
+            }],
+            provider_rows: Some(13_995),
+            access_lines: 14_002,
+            wire_events: 88_123,
+            reads: BTreeMap::from([("key".to_owned(), 1_260)]),
+            loud_lines: BTreeMap::from([("WARN queue is full".to_owned(), 4)]),
+        }),
+    }
 }

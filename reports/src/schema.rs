@@ -24,6 +24,9 @@ pub struct RunReport {
     pub run_id: String,
     /// The number from which every plan of the run follows.
     pub seed: u64,
+    /// The profile that said what to drive; absent from reports of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<String>,
     /// When the run began, in seconds since 1970 UTC.
     pub started: u64,
     /// How long the run took, from first probe to last verdict.

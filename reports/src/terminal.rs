@@ -12,10 +12,10 @@ use crate::{
     layout::{counted, cut, grouped, moment, span, wrap},
     load,
     schema::{
-        CapabilityState, CheckReport, EvidenceLine, Kill, RunReport, Story, Target, Verdict,
-        Violation, Wire,
+        CapabilityState, CheckReport, Kill, RunReport, Story, Target, Verdict, Violation, Wire,
     },
     threshold,
+    words::{caught, counts, driven, exit_verdict, fate, origin, seconds},
 };
 
 /// Violations shown per failure. The stored report has them all.
@@ -135,22 +135,8 @@ pub fn kill_matrix(kills: &[Kill], style: Style, out: &mut dyn Write) -> io::Res
             span(kill.duration_ms)
         )?;
     }
-    let always = kills.iter().filter(|kill| fate(kill).0 == Verdict::Pass).count();
     let bold = style.bold();
-    writeln!(
-        out,
-        "\n{bold}{always} of {} caught with every seed{bold:#}",
-        counted(kills.len() as u64, "planted defect", "planted defects")
-    )
-}
-
-/// How a planted defect fared: caught with every seed, with some, or with none.
-fn fate(kill: &Kill) -> (Verdict, &'static str) {
-    match kill.caught_seeds {
-        0 => (Verdict::Fail, "NO"),
-        caught if caught < kill.seeds => (Verdict::Inconclusive, "some"),
-        _ => (Verdict::Pass, "yes"),
-    }
+    writeln!(out, "\n{bold}{}{bold:#}", caught(kills))
 }
 
 /// The table of verdicts. Titles are left out where the line is too short for them.
@@ -203,22 +189,27 @@ fn failures(checks: &[CheckReport], style: Style, out: &mut dyn Write) -> io::Re
     let failed: Vec<_> = checks.iter().filter(|check| check.verdict == Verdict::Fail).collect();
     for (number, check) in (1..).zip(&failed) {
         heading(&format!("failure {number} of {}: {}", failed.len(), check.id), style, out)?;
-        let bold = style.bold();
-        paragraph("  ", "  ", &format!("{}.", check.title), bold, style, out)?;
-        if let Some(story) = &check.shrunk {
-            writeln!(out)?;
-            told(story, style, out)?;
-        }
-        for violation in check.violations.iter().take(MOST_VIOLATIONS) {
-            writeln!(out)?;
-            breach(violation, style, out)?;
-        }
-        more(check.violations.len(), MOST_VIOLATIONS, ("violation", "violations"), style, out)?;
-        if let Some(command) = &check.replay {
-            let case =
-                check.failing_case.map_or_else(String::new, |case| format!(" (case {case})"));
-            writeln!(out, "\n  See it again{case}: {bold}{command}{bold:#}")?;
-        }
+        failure(check, style, out)?;
+    }
+    Ok(())
+}
+
+/// One failure, without its heading.
+pub(crate) fn failure(check: &CheckReport, style: Style, out: &mut dyn Write) -> io::Result<()> {
+    let bold = style.bold();
+    paragraph("  ", "  ", &format!("{}.", check.title), bold, style, out)?;
+    if let Some(story) = &check.shrunk {
+        writeln!(out)?;
+        told(story, style, out)?;
+    }
+    for violation in check.violations.iter().take(MOST_VIOLATIONS) {
+        writeln!(out)?;
+        breach(violation, style, out)?;
+    }
+    more(check.violations.len(), MOST_VIOLATIONS, ("violation", "violations"), style, out)?;
+    if let Some(command) = &check.replay {
+        let case = check.failing_case.map_or_else(String::new, |case| format!(" (case {case})"));
+        writeln!(out, "\n  See it again{case}: {bold}{command}{bold:#}")?;
     }
     Ok(())
 }
@@ -233,20 +224,7 @@ fn told(story: &Story, style: Style, out: &mut dyn Write) -> io::Result<()> {
     for (number, step) in (1..).zip(&story.steps) {
         paragraph(&format!("  {number:>4}. "), "        ", step, Ink::new(), style, out)?;
     }
-    let again = match story.flaky_rate {
-        rate if rate <= 0.0 => "it failed on every re-run".to_owned(),
-        rate => format!("it failed on {:.0} % of re-runs", (1.0 - rate) * 100.0),
-    };
-    let origin = match story.shrink_steps {
-        0 => "Not shrunk".to_owned(),
-        tries => format!(
-            "Shrunk from {} in {} ({})",
-            counted(u64::from(story.plan_len), "step", "steps"),
-            counted(u64::from(tries), "try", "tries"),
-            span(story.shrink_ms)
-        ),
-    };
-    paragraph("  ", "  ", &format!("{origin}; {again}."), style.faint(), style, out)
+    paragraph("  ", "  ", &origin(story), style.faint(), style, out)
 }
 
 /// One violation, with its evidence. A lane is named where it begins.
@@ -272,11 +250,6 @@ fn breach(violation: &Violation, style: Style, out: &mut dyn Write) -> io::Resul
         paragraph(&lead, &" ".repeat(lead.len()), &line.text, Ink::new(), style, out)?;
     }
     more(violation.evidence.len(), MOST_EVIDENCE, ("entry", "entries"), style, out)
-}
-
-/// When an entry of the history happened, in seconds since the run began.
-fn seconds(line: &EvidenceLine) -> String {
-    format!("{}.{:06} s", line.at_us / 1_000_000, line.at_us % 1_000_000)
 }
 
 /// Says how many were left out, if any were.
@@ -376,41 +349,14 @@ fn fact(name: &str, text: &str, style: Style, out: &mut dyn Write) -> io::Result
 
 /// The last line: what the process tells its caller, and why.
 fn summary(report: &RunReport, style: Style, out: &mut dyn Write) -> io::Result<()> {
-    let totals = match &report.load {
-        Some(load) => load.totals(),
-        None => report.totals,
-    };
-    let mut counts: Vec<_> = [
-        (totals.pass, "passed"),
-        (totals.fail, "failed"),
-        (totals.inconclusive, "inconclusive"),
-        (totals.not_applicable, "not applicable"),
-        (totals.skipped, "skipped"),
-    ]
-    .into_iter()
-    .filter(|(count, _)| *count > 0)
-    .map(|(count, word)| format!("{count} {word}"))
-    .collect();
-    for (verdict, word) in [(Verdict::Fail, "broken"), (Verdict::Inconclusive, "undecided")] {
-        let those = report.thresholds.iter().filter(|threshold| threshold.verdict == verdict);
-        let Some(count @ 1..) = u64::try_from(those.count()).ok() else { continue };
-        counts.push(format!("{} {word}", counted(count, "threshold", "thresholds")));
-    }
-    let counts = if counts.is_empty() { "no checks".to_owned() } else { counts.join(", ") };
-    let ink = style.verdict(match report.exit.status {
-        0 => Verdict::Pass,
-        3 | 4 => Verdict::Inconclusive,
-        _ => Verdict::Fail,
-    });
-    let driven = match &report.load {
-        Some(load) => counted(load.shapes.len() as u64, "shape", "shapes"),
-        None => counted(u64::from(totals.cases), "case", "cases"),
-    };
+    let ink = style.verdict(exit_verdict(report));
     writeln!(
         out,
-        "{ink}{}{ink:#} (exit {}): {counts}; {driven} in {}",
+        "{ink}{}{ink:#} (exit {}): {}; {} in {}",
         report.exit.name,
         report.exit.status,
+        counts(report),
+        driven(report),
         span(report.duration_ms)
     )
 }

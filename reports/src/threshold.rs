@@ -55,7 +55,8 @@ pub(crate) fn render(
     Ok(())
 }
 
-fn told(threshold: &Threshold) -> String {
+/// What was measured, of what, and what there is no evidence of.
+pub(crate) fn told(threshold: &Threshold) -> String {
     let mut told = Vec::new();
     if let Some(shown) = &threshold.shown {
         let of = match threshold.worst.as_str() {

@@ -9,6 +9,10 @@ mod cli;
 #[cfg(test)]
 mod replay;
 #[cfg(test)]
+mod report;
+#[cfg(test)]
+mod bundle;
+#[cfg(test)]
 mod codec_laws;
 #[cfg(test)]
 mod codec_driver;

@@ -9,7 +9,7 @@ use super::{
     CliError, ExitStatus, Surroundings,
     interrupt::interrupted,
     progress::{Progress, stored},
-    target::TargetArgs,
+    target::{TargetArgs, reach, stop},
 };
 use crate::{
     check::Check,
@@ -19,7 +19,7 @@ use crate::{
     runner::{
         reach::Reached,
         run::{self, CheckResult, Settings, Watcher, lacking},
-        stacks::{Driven, Stacks},
+        stacks::{Driven, Stacks, own_shapes},
     },
     store::{RunFacts, RunFolder},
     tally::told,
@@ -31,6 +31,10 @@ const OVER_BUDGET: &str = "the time budget was used up";
 
 /// Arguments of `gauntlet check`.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  gauntlet check --target reference --profile smoke
+  gauntlet check --target target.toml --only codec --seed 7")]
 pub struct CheckArgs {
     #[command(flatten)]
     target: TargetArgs,
@@ -108,11 +112,16 @@ impl CheckArgs {
     /// When the target cannot be set up, or the run cannot be kept.
     pub async fn run(&self, around: &mut Surroundings<'_>) -> Result<ExitStatus, CliError> {
         let chosen = self.chosen()?;
+        // Before anything is written: a mistyped target should leave nothing behind.
+        let request = self.target.request(around, self.replica_arg.clone())?;
         // A run that cannot be kept should not be driven.
         RunFolder::can_be_made(&self.out)?;
-        let mut reached = self.target.reach(around, self.replica_arg.clone()).await?;
+        let target = &self.target.target;
+        let mut progress = Progress::new(around.err, around.err_is_terminal, self.quiet, None);
+        let mut reached = reach(request, target, &mut progress).await?;
         let ended = self.seeds(around, &chosen, &mut reached).await;
-        reached.stop().await;
+        let mut progress = Progress::new(around.err, around.err_is_terminal, self.quiet, None);
+        stop(reached, target, &mut progress).await;
         ended
     }
 
@@ -248,6 +257,7 @@ impl CheckArgs {
         let named = folder.path().display().to_string();
         let report = report(&Material {
             facts: &facts,
+            profile: &self.profile,
             took: reached.driver.clock.now().since(began),
             manifest: &reached.driver.manifest,
             made_of: &reached.made_of,
@@ -328,6 +338,10 @@ pub(super) async fn one_check(
 ) -> Result<CheckResult, CliError> {
     let began = reached.driver.clock.now();
     let arms = run::arms(&reached.driver, check, cases, settings.seed).map_err(CliError::Ours)?;
+    let own = own_shapes(&arms);
+    if !own.is_empty() {
+        watcher.own_stacks(check, &own);
+    }
     let driven = stacks
         .driven(&arms, reached, async |stacks| {
             run::check(stacks, check, cases, settings, watcher).await.map_err(CliError::Ours)

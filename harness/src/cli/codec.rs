@@ -9,18 +9,23 @@ use std::{
 use nix::sys::signal::{Signal, killpg};
 use serde_json::json;
 
-use super::{CliError, ExitStatus, Surroundings, interrupt::interrupted};
+use super::{CliError, ExitStatus, Surroundings, interrupt::interrupted, progress::Progress};
 use crate::{
     clock::number_of_this_run,
     codec::{
-        Codec, Driver, DriverError,
+        Codec, Decoded, Driver, DriverError, Encoded, Kind, Object,
         laws::{self, Breach, Effort, Findings, Illegal, Law},
         versions,
     },
+    runner::steps::Steps,
 };
 
 /// Arguments of `gauntlet codec`.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  gauntlet codec --driver 'python3 tests/drivers/json_codec.py'
+  gauntlet codec --driver ./driver --previous ./driver-of-last-release --seed 7")]
 pub struct CodecArgs {
     /// The command that starts the driver, for `sh`.
     #[arg(long, value_name = "CMD")]
@@ -42,9 +47,40 @@ pub struct CodecArgs {
     #[arg(long, value_name = "S", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
     patience_s: u64,
 
+    /// Say nothing while it runs.
+    #[arg(long)]
+    quiet: bool,
+
     /// As JSON.
     #[arg(long)]
     json: bool,
+}
+
+/// A driver that is asked, and whoever waits for it told of what.
+struct Told {
+    driver: Driver,
+    steps: Steps,
+}
+
+impl Codec for Told {
+    type Error = DriverError;
+
+    fn kinds(&self) -> Vec<Kind> {
+        self.driver.kinds()
+    }
+
+    fn writes_json(&self) -> bool {
+        self.driver.writes_json()
+    }
+
+    fn encode(&mut self, kind: &str, value: &Object) -> Result<Encoded, DriverError> {
+        self.steps.begin(&format!("judging what it writes of {kind}, and reads"));
+        self.driver.encode(kind, value)
+    }
+
+    fn decode(&mut self, kind: &str, payload: &[u8]) -> Result<Decoded, DriverError> {
+        self.driver.decode(kind, payload)
+    }
 }
 
 /// A codec that was judged.
@@ -66,17 +102,23 @@ impl CodecArgs {
         let seed = self.seed.unwrap_or_else(|| number_of_this_run() % 1_000_000_000);
         let effort = Effort { seed, cases: self.cases };
         let (started, group) = tokio::sync::oneshot::channel();
+        let steps = Steps::default();
+        let said = steps.clone();
         let judging = tokio::task::spawn_blocking(move || {
-            let mut driver = Driver::start(&self.driver, patience)?;
+            said.begin("starting the driver");
+            let driver = Driver::start(&self.driver, patience)?;
             // Nobody waits for it once the driver is being stopped.
             let _ = started.send(driver.group());
-            let mut findings = laws::judge(&mut driver, effort)?;
+            let mut current = Told { driver, steps: said.clone() };
+            let mut findings = laws::judge(&mut current, effort)?;
             if let Some(previous) = &self.previous {
-                let mut previous = Driver::start(previous, patience)?;
-                findings.extend(versions::judge(&mut previous, &mut driver, effort)?);
+                said.begin("starting the driver of the previous version");
+                let driver = Driver::start(previous, patience)?;
+                let mut previous = Told { driver, steps: said };
+                findings.extend(versions::judge(&mut previous, &mut current, effort)?);
             }
-            let kinds = driver.kinds().len();
-            Ok(Judged { driver: driver.name().to_owned(), kinds, seed, findings })
+            let kinds = current.kinds().len();
+            Ok(Judged { driver: current.driver.name().to_owned(), kinds, seed, findings })
         });
         let stopped = async {
             let group = group.await.ok().flatten();
@@ -85,10 +127,21 @@ impl CodecArgs {
                 let _ = killpg(group, Signal::SIGKILL);
             }
         };
-        let judged: Result<Judged, DriverError> = tokio::select! {
-            judged = judging => judged.map_err(|error| CliError::Ours(error.to_string()))?,
-            () = stopped => return Err(CliError::Usage("stopped before the laws were judged".to_owned())),
+        let judged = async {
+            tokio::select! {
+                judged = judging => {
+                    let judged: Result<Judged, DriverError> =
+                        judged.map_err(|error| CliError::Ours(error.to_string()))?;
+                    Ok(judged?)
+                }
+                () = stopped => {
+                    Err(CliError::Usage("stopped before the laws were judged".to_owned()))
+                }
+            }
         };
+        let mut progress = Progress::new(around.err, around.err_is_terminal, self.quiet, None);
+        let judged = progress.while_at("codec", &steps, judged).await;
+        progress.end();
         let judged = judged?;
         match self.json {
             true => writeln!(around.out, "{:#}", judged.as_json())?,

@@ -11,7 +11,7 @@ use super::{
     check::{duration, one_check},
     interrupt::interrupted,
     progress::Progress,
-    target::ReachArgs,
+    target::{ReachArgs, reach, stop},
 };
 use crate::{
     checks,
@@ -25,6 +25,10 @@ const FIRST_SEED: u64 = 1;
 
 /// Arguments of `gauntlet defects`.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  gauntlet defects --json kills.json
+  gauntlet defects --only cache-bypass-team --seeds 3")]
 pub struct DefectsArgs {
     /// How many seeds each defect must be caught on.
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
@@ -57,10 +61,11 @@ pub struct DefectsArgs {
 
 /// A planted defect, as the reference gateway lists it.
 #[derive(Clone, Debug, Deserialize)]
-struct Planted {
-    name: String,
+pub(super) struct Planted {
+    pub(super) name: String,
     #[serde(rename = "caught_by")]
-    check: String,
+    pub(super) check: String,
+    pub(super) summary: String,
 }
 
 impl DefectsArgs {
@@ -70,13 +75,18 @@ impl DefectsArgs {
     ///
     /// When the reference gateway was built without defects, or a stack cannot be set up.
     pub async fn run(&self, around: &mut Surroundings<'_>) -> Result<ExitStatus, CliError> {
-        let planted = self.planted(around).await?;
+        let planted = self.chosen(planted(around).await?)?;
         let mut kills = self.known()?;
-        for defect in &planted {
+        for (number, defect) in (1..).zip(&planted) {
             if kills.get(&defect.name).is_some_and(|kill| kill.seeds >= self.seeds) {
                 continue;
             }
-            let Some(kill) = self.one(around, defect).await? else { break };
+            let Some(kill) = self
+                .one(around, defect, &format!("{} ({number} of {})", defect.name, planted.len()))
+                .await?
+            else {
+                break;
+            };
             kills.insert(defect.name.clone(), kill);
             self.keep(&kills)?;
         }
@@ -94,15 +104,8 @@ impl DefectsArgs {
         })
     }
 
-    async fn planted(&self, around: &Surroundings<'_>) -> Result<Vec<Planted>, CliError> {
-        let gateway = Binary::ReferenceGateway.beside(&around.program)?;
-        let listed = tokio::process::Command::new(&gateway)
-            .args(["defects", "--json"])
-            .stdin(Stdio::null())
-            .output()
-            .await?;
-        let planted: Vec<Planted> =
-            serde_json::from_slice(&listed.stdout).map_err(|_| without_defects())?;
+    /// Those that were asked for.
+    fn chosen(&self, planted: Vec<Planted>) -> Result<Vec<Planted>, CliError> {
         if let Some(stranger) =
             self.only.iter().find(|only| planted.iter().all(|defect| defect.name != **only))
         {
@@ -120,6 +123,7 @@ impl DefectsArgs {
         &self,
         around: &mut Surroundings<'_>,
         defect: &Planted,
+        about: &str,
     ) -> Result<Option<Kill>, CliError> {
         let Some(check) = checks::ALL.iter().copied().find(|check| check.id == defect.check) else {
             return Err(CliError::Ours(format!(
@@ -128,12 +132,13 @@ impl DefectsArgs {
             )));
         };
         let args = vec!["--defect".to_owned(), defect.name.clone()];
-        let reached = self.how.reach(around, "reference", args).await?;
+        let request = self.how.request(around, "reference", args)?;
+        let mut progress = Progress::new(around.err, around.err_is_terminal, self.quiet, None);
+        let reached = reach(request, about, &mut progress).await?;
         let mut stacks = Stacks::shared(&reached);
         let began = reached.driver.clock.now();
         let profile = Profile::built_in("release")?;
         let shrink_budget = self.shrink_budget.unwrap_or(profile.shrink_budget);
-        let mut progress = Progress::new(around.err, around.err_is_terminal, self.quiet, None);
         let mut caught = 0;
         let mut lengths = Vec::new();
         let driven = async {
@@ -146,7 +151,7 @@ impl DefectsArgs {
                     // One smallest plan tells the story; the other seeds need only be caught.
                     shrink: lengths.is_empty() && !shrink_budget.is_zero(),
                 };
-                progress.say(&format!("{}: seed {} of {}", defect.name, more + 1, self.seeds));
+                progress.say(&format!("{about}: seed {} of {}", more + 1, self.seeds));
                 let result =
                     one_check(&mut stacks, &reached, check, self.cases, settings, &mut progress)
                         .await?;
@@ -162,7 +167,7 @@ impl DefectsArgs {
         progress.end();
         let duration = reached.driver.clock.now().since(began);
         stacks.stop_own().await;
-        reached.stop().await;
+        stop(reached, about, &mut progress).await;
         if ended? {
             return Ok(None);
         }
@@ -199,11 +204,27 @@ impl DefectsArgs {
     }
 }
 
-fn without_defects() -> CliError {
-    CliError::Usage(
-        "the reference gateway beside this program was built without planted defects; build it with \
-         `cargo build -p reference-gateway --features defects`, with `--release` if this program is a \
-         release build"
-            .to_owned(),
-    )
+/// The planted defects, which the reference gateway beside this program is asked for.
+pub(super) async fn planted(around: &Surroundings<'_>) -> Result<Vec<Planted>, CliError> {
+    let gateway = Binary::ReferenceGateway.beside(&around.program).map_err(|missing| {
+        without_defects(&format!("there is no reference gateway in {}", missing.folder.display()))
+    })?;
+    let listed = tokio::process::Command::new(&gateway)
+        .args(["defects", "--json"])
+        .stdin(Stdio::null())
+        .output()
+        .await?;
+    // One that has none does not know the word, and says so on its standard error.
+    serde_json::from_slice(&listed.stdout).map_err(|_| {
+        without_defects(
+            "the reference gateway beside this program was built without planted defects",
+        )
+    })
+}
+
+fn without_defects(why: &str) -> CliError {
+    CliError::Usage(format!(
+        "{why}; build one that has them with `cargo build -p reference-gateway --features defects`, \
+         with `--release` if this program is a release build"
+    ))
 }

@@ -1,6 +1,6 @@
 //! `gauntlet load`: puts a target under load in several shapes, and holds what it reads to bounds.
 
-use std::{io::Write, num::NonZeroU8, path::PathBuf};
+use std::{num::NonZeroU8, path::PathBuf};
 
 use reports::{
     Format,
@@ -12,12 +12,12 @@ use tokio::sync::watch;
 
 use super::{
     CliError, ExitStatus, Surroundings, check::of_thresholds, interrupt::interrupted,
-    target::TargetArgs,
+    progress::Progress, target::TargetArgs,
 };
 use crate::{
     clock::{Clock, Micros, unix_seconds},
     load::{
-        Experiment, Fate, Measured, Watcher,
+        Experiment, Fate, Measured,
         experiment::{Numbers, topology},
         told,
     },
@@ -30,18 +30,10 @@ use crate::{
 
 /// Arguments of `gauntlet load`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "\
-For each shape of the profile a fresh target is started, keys are issued, and callers use them over and \
-over while the store proxies count what the target asks Postgres. A cache that holds what it is told \
-reads each key once per lifetime: more reads break the upper bound, fewer mean that entries outlive \
-their lifetime and break the lower one. With a shared cache reads must not grow with replicas and \
-workers.
-
-  gauntlet load --profile seed_001 --target reference
-  gauntlet load --profile seed_001 --target litellm.toml --replicas 2 --workers 1 --shared-cache on
+#[command(after_long_help = "\
+Examples:
   gauntlet load --profile seed_001 --target reference --threshold 'latency_p95 <= 80ms'
-
-Ctrl-C stops the callers in good order, and what was seen by then is reported.")]
+  gauntlet load --profile seed_001 --target target.toml --replicas 2 --workers 1 --shared-cache on")]
 pub struct LoadArgs {
     #[command(flatten)]
     target: TargetArgs,
@@ -132,8 +124,7 @@ impl LoadArgs {
         let clock = Clock::start();
         let mut measured = Vec::new();
         let stop = watch::Sender::new(false);
-        let mut progress =
-            Progress { out: around.err, over_write: around.err_is_terminal, quiet: self.quiet };
+        let mut progress = Progress::new(around.err, around.err_is_terminal, self.quiet, None);
         let ended = {
             let run = experiment.run(stop.subscribe(), &mut progress, &mut measured);
             tokio::pin!(run);
@@ -243,6 +234,7 @@ impl LoadArgs {
         };
         let report = report(&Material {
             facts,
+            profile: &self.profile,
             took: took.since(Micros(0)),
             manifest: &numbers.manifest,
             made_of: &numbers.made_of,
@@ -298,42 +290,6 @@ fn nothing_available(measured: &[Measured]) -> CliError {
         "the target cannot be had in these shapes: {}",
         why.unwrap_or_else(|| "none was begun".to_owned())
     ))
-}
-
-/// Tells how far it is: one line that is written over on a terminal, a line per step elsewhere.
-struct Progress<'a> {
-    out: &'a mut dyn Write,
-    over_write: bool,
-    quiet: bool,
-}
-
-impl Progress<'_> {
-    /// Clears the line that is written over.
-    fn end(&mut self) {
-        if self.over_write && !self.quiet {
-            // Progress that cannot be shown is no reason to stop.
-            drop(write!(self.out, "\r\x1b[K").and_then(|()| self.out.flush()));
-        }
-    }
-}
-
-impl Watcher for Progress<'_> {
-    fn step(&mut self, what: &str) {
-        if self.quiet {
-            return;
-        }
-        let said = match self.over_write {
-            true => write!(self.out, "\r\x1b[K{what}"),
-            false => writeln!(self.out, "{what}"),
-        };
-        drop(said.and_then(|()| self.out.flush()));
-    }
-
-    fn goes_on(&mut self, what: &str) {
-        if self.over_write {
-            self.step(what);
-        }
-    }
 }
 
 #[cfg(test)]

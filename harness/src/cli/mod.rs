@@ -3,13 +3,16 @@
 pub mod attack;
 pub mod check;
 pub mod codec;
+pub mod completions;
 pub mod defects;
 mod interrupt;
 pub mod list;
 pub mod load;
+pub mod man;
 pub mod probe;
 pub mod progress;
 pub mod replay;
+pub mod report;
 pub mod target;
 pub mod up;
 
@@ -19,11 +22,12 @@ use std::{
     path::PathBuf,
 };
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use scenarios::attack::AttackError;
 
 use crate::{
+    bundle::BundleError,
     codec::DriverError,
     load::experiment::ExperimentError,
     runner::reach::ReachError,
@@ -52,24 +56,90 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Starts a target, says what it is made of and why, and stays until Ctrl-C.
+    ///
+    /// For a first look at a stack, or to try things by hand: its replicas, stores and mock provider run
+    /// as they would for a check, with their addresses and the admin key told. Whatever was started is
+    /// stopped again on every way out.
     Up(up::UpArgs),
     /// Runs the checks against a target.
+    ///
+    /// The main thing: generates plans from a seed, drives them through the replicas while faults strike
+    /// and observers watch, judges what was seen, and shrinks what fails to the smallest plan that does.
+    /// The exit status is the verdict, and the run is kept, so that `gauntlet replay` can show it again.
     Check(check::CheckArgs),
     /// Holds a codec in another process to the codec laws.
+    ///
+    /// For the author of a cache codec: no gateway and no store is needed. A driver of a few dozen lines
+    /// writes and reads what it is asked to, as lines of JSON, and the laws say which field does not come
+    /// back, which kinds are taken for one another, and which damage is read as an object.
     Codec(codec::CodecArgs),
     /// Proves the checks: each planted defect of the reference gateway must be caught.
+    ///
+    /// A check that passes is worth as much as what it would have caught. Here each defect that is planted
+    /// in the reference gateway is driven until its check fails, and the matrix of kills is written. It
+    /// needs a reference gateway that was built with `--features defects`.
     Defects(defects::DefectsArgs),
     /// Puts a target under load in several shapes, and holds what it reads to bounds.
+    ///
+    /// For each shape of the profile a fresh target is started, keys are issued, and callers use them
+    /// over and over while the store proxies count what the target asks Postgres. A cache that holds what
+    /// it is told reads each key once per lifetime: more reads break the upper bound, fewer mean that
+    /// entries outlive their lifetime and break the lower one. With a shared cache reads must not grow
+    /// with replicas and workers. Ctrl-C stops the callers in good order, and what was seen by then is
+    /// reported.
     Load(load::LoadArgs),
     /// Carries out an order of `load`.
     #[command(name = crate::load::attacker::SUBCOMMAND, hide = true)]
     Attack,
     /// Judges a stored run again, or drives its failing plans once more.
+    ///
+    /// To look into a failure, or to see whether a later gauntlet judges an earlier run otherwise. A
+    /// stored run is judged with nothing running; with `--live`, its smallest failing plans are driven
+    /// against a target, to see whether they still fail.
     Replay(replay::ReplayArgs),
-    /// Lists what would be checked, and why.
+    /// Shows a stored run in another form, or packs it to be shown to others.
+    ///
+    /// The report of a run is kept as one document, from which every form is made: for a terminal, for a
+    /// browser, for the page of test results of a CI server. An archive holds all that is known of the run,
+    /// without secrets, for whoever is to look into it. The exit status says whether it was written; what
+    /// the run came to stands in the report.
+    Report(report::ReportArgs),
+    /// Lists what there is to choose from, and why.
+    ///
+    /// The names that other commands take, each with what it stands for: checks, the defects that prove
+    /// them, the scenarios of a load, the faults that strike stores, and profiles. With `--why`, the
+    /// reason of each, and the public reports of what went wrong before.
     List(list::ListArgs),
     /// Says what a target can do and lets us see, and what would change that.
+    ///
+    /// To be run first on a gateway that is new here. Each capability is tried out and not believed: a key
+    /// is issued and used, a prompt is looked for in the provider's ledger. What is missing is told with
+    /// the line of `target.toml` that would change it, and with how many checks apply.
     Probe(probe::ProbeArgs),
+    /// Writes what a shell needs to complete the words of this command line.
+    ///
+    /// The script goes to standard output; where a shell looks for it differs from one to the next, and
+    /// the examples are the usual places.
+    Completions(completions::CompletionsArgs),
+    /// Writes the manual: a page, or all of them into a folder.
+    ///
+    /// For packages, and for reading at leisure. The pages say what `--help` says, in the form that `man`
+    /// shows.
+    Man(man::ManArgs),
+}
+
+/// The command line as people are told of it: without what only we call.
+fn public() -> clap::Command {
+    let whole = Cli::command();
+    let shown: Vec<_> = whole.get_subcommands().filter(|it| !it.is_hide_set()).cloned().collect();
+    let text = |told: Option<&clap::builder::StyledStr>| told.cloned().unwrap_or_default();
+    clap::Command::new("gauntlet")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about(text(whole.get_about()))
+        .long_about(text(whole.get_long_about()))
+        .after_help(text(whole.get_after_help()))
+        .subcommand_required(true)
+        .subcommands(shown)
 }
 
 /// What the process is given by its surroundings, read once.
@@ -166,6 +236,9 @@ pub enum CliError {
     /// The run cannot be kept or read.
     #[error(transparent)]
     Store(#[from] RunStoreError),
+    /// A run cannot be packed.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
     /// The driver of a codec does not do its part.
     #[error("cannot use the driver")]
     Driver(#[from] DriverError),
@@ -186,6 +259,14 @@ pub enum CliError {
         /// How, and its last words.
         how: String,
     },
+    /// A file or folder that was asked for cannot be written.
+    #[error("cannot write {}", path.display())]
+    Unwritable {
+        /// Which one.
+        path: PathBuf,
+        /// What the file system said.
+        source: io::Error,
+    },
     /// Results could not be written.
     #[error("cannot write the results")]
     Output(#[from] io::Error),
@@ -201,11 +282,7 @@ impl CliError {
             CliError::Usage(_) | CliError::Description(_) | CliError::Profile(_) => {
                 ExitStatus::Usage
             }
-            CliError::Store(
-                RunStoreError::Unreadable { .. }
-                | RunStoreError::Malformed { .. }
-                | RunStoreError::TooNew { .. },
-            ) => ExitStatus::Usage,
+            CliError::Store(error) | CliError::Bundle(BundleError::Run(error)) => of_store(error),
             CliError::Reach(_)
             | CliError::Binary(_)
             | CliError::Driver(_)
@@ -213,7 +290,8 @@ impl CliError {
             | CliError::Attack(_)
             | CliError::Interrupted
             | CliError::Ended { .. }
-            | CliError::Store(RunStoreError::Unwritable { .. })
+            | CliError::Bundle(BundleError::Unwritable { .. })
+            | CliError::Unwritable { .. }
             | CliError::Output(_) => ExitStatus::Setup,
             CliError::Ours(_) => ExitStatus::HarnessFault,
         }
@@ -236,6 +314,16 @@ impl CliError {
     }
 }
 
+/// A run that cannot be read was named by somebody; one that cannot be kept lacks room.
+fn of_store(error: &RunStoreError) -> ExitStatus {
+    match error {
+        RunStoreError::Unreadable { .. }
+        | RunStoreError::Malformed { .. }
+        | RunStoreError::TooNew { .. } => ExitStatus::Usage,
+        RunStoreError::Unwritable { .. } => ExitStatus::Setup,
+    }
+}
+
 impl Cli {
     /// Runs the command.
     ///
@@ -251,8 +339,11 @@ impl Cli {
             Command::Load(args) => args.run(around).await,
             Command::Attack => attack::run(around).await,
             Command::Replay(args) => args.run(around).await,
-            Command::List(args) => args.run(around.out).await,
+            Command::Report(args) => args.run(around).await,
+            Command::List(args) => args.run(around).await,
             Command::Probe(args) => args.run(around).await,
+            Command::Completions(args) => args.run(around),
+            Command::Man(args) => args.run(around),
         }
     }
 }

@@ -1,15 +1,25 @@
 //! Tells how far a run is: one line that is written over on a terminal, a line per step elsewhere.
 
-use std::{io::Write, ops::ControlFlow};
+use std::{io::Write, ops::ControlFlow, pin::pin, time::Duration};
 
 use crate::{
-    check::{Check, Stack},
+    check::{Builds, Check, Shape, Stack},
     checks,
     clock::Micros,
-    runner::run::{CaseResult, CheckResult, Watcher},
+    load,
+    runner::{
+        run::{CaseResult, CheckResult, Watcher},
+        steps::Steps,
+    },
     store::{RunFolder, RunStoreError, StoredCase},
     tally::warm::Warm,
 };
+
+/// How often something long is looked at. What is over before the first look is not told.
+const BEAT: Duration = Duration::from_secs(1);
+
+/// After how many looks a step that goes on is told once more, where no line can be written over.
+const STILL: u32 = 30;
 
 /// Tells progress, and keeps each case as it is judged.
 pub struct Progress<'a> {
@@ -99,9 +109,83 @@ impl<'a> Progress<'a> {
         };
         drop(said.and_then(|()| self.out.flush()));
     }
+
+    /// Says how far something is, where the next word on it can be written over this one.
+    pub fn goes_on(&mut self, what: &str) {
+        if self.over_write {
+            self.say(what);
+        }
+    }
+
+    /// Waits for `work`, and tells which step it is at and for how long, as `about: step (7 s)`.
+    pub async fn while_at<T>(
+        &mut self,
+        about: &str,
+        steps: &Steps,
+        work: impl Future<Output = T>,
+    ) -> T {
+        let mut work = pin!(work);
+        let mut beat = tokio::time::interval(BEAT);
+        // The first comes at once.
+        beat.tick().await;
+        let mut heard = Heard::default();
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut work => return done,
+                _ = beat.tick() => if let Some(word) = heard.word(steps.latest(), self.over_write) {
+                    self.say(&format!("{about}: {word}"));
+                },
+            }
+        }
+    }
+}
+
+/// What was heard of something long at the last beat.
+#[derive(Default)]
+struct Heard {
+    step: String,
+    /// For how many beats it is at that step.
+    beats: u32,
+}
+
+impl Heard {
+    /// What is to be said at a beat, if anything: a new step at once; one that goes on each time where
+    /// a line is written over, and now and then elsewhere.
+    fn word(&mut self, step: String, over_write: bool) -> Option<String> {
+        if step != self.step {
+            *self = Heard { step, beats: 0 };
+            return Some(self.step.clone());
+        }
+        self.beats += 1;
+        let said = over_write || self.beats.is_multiple_of(STILL);
+        (said && !self.step.is_empty())
+            .then(|| format!("{} ({} s)", self.step, u64::from(self.beats) * BEAT.as_secs()))
+    }
+}
+
+impl load::Watcher for Progress<'_> {
+    fn step(&mut self, what: &str) {
+        self.say(what);
+    }
+
+    fn goes_on(&mut self, what: &str) {
+        Progress::goes_on(self, what);
+    }
 }
 
 impl Watcher for Progress<'_> {
+    fn own_stacks(&mut self, check: &Check, shapes: &[Shape]) {
+        let told: Vec<_> = shapes
+            .iter()
+            .map(|shape| match shape.builds {
+                Builds::Current => shape.topology.to_string(),
+                Builds::Mixed => format!("{}, two releases", shape.topology),
+            })
+            .collect();
+        self.say(&format!("{}: starting stacks of its own: {}", check.id, told.join("; ")));
+    }
+
     fn case(&mut self, check: &Check, result: &CaseResult) -> ControlFlow<()> {
         self.judged += 1;
         // A stack of a check's own may be broken on purpose: what it costs is for the check to judge.
@@ -112,9 +196,7 @@ impl Watcher for Progress<'_> {
                 self.warm.add(history);
             }
         }
-        if self.over_write {
-            self.say(&format!("{}: {} of {} cases", check.id, self.judged, self.cases));
-        }
+        self.goes_on(&format!("{}: {} of {} cases", check.id, self.judged, self.cases));
         if self.telling.is_none() && result.verdict.is_fail() {
             let known = checks::ALL.iter().copied().find(|known| known.id == check.id);
             self.telling = known.map(|check| (check, result.clone()));
@@ -142,5 +224,64 @@ pub fn stored(check: &Check, result: &CaseResult) -> StoredCase {
         case: result.case,
         verdict: result.verdict.clone(),
         histories: result.histories.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU8;
+
+    use super::*;
+
+    /// What is said of a step for two beats and another for 31.
+    fn said(over_write: bool) -> Vec<String> {
+        let mut heard = Heard::default();
+        let steps = [["starting stores"].repeat(2), ["starting replicas"].repeat(31)].concat();
+        steps.iter().filter_map(|step| heard.word((*step).to_owned(), over_write)).collect()
+    }
+
+    #[test]
+    fn each_step_is_told_once_and_a_long_one_again_each_half_minute() {
+        assert_eq!(
+            said(false),
+            ["starting stores", "starting replicas", "starting replicas (30 s)"]
+        );
+    }
+
+    #[test]
+    fn a_line_that_is_written_over_counts_the_seconds() {
+        let said = said(true);
+        assert_eq!(said.len(), 33);
+        assert_eq!(said[1], "starting stores (1 s)");
+        assert_eq!(said[32], "starting replicas (30 s)");
+    }
+
+    #[tokio::test]
+    async fn what_is_over_at_once_is_not_told() {
+        let mut out = Vec::new();
+        let steps = Steps::default();
+        steps.begin("starting stores");
+        let mut progress = Progress::new(&mut out, false, false, None);
+        assert_eq!(progress.while_at("ours", &steps, async { 7 }).await, 7);
+        assert!(out.is_empty());
+    }
+
+    #[test]
+    fn quiet_says_nothing() {
+        let mut out = Vec::new();
+        Progress::new(&mut out, true, true, None).say("starting stores");
+        assert!(out.is_empty());
+    }
+
+    #[test]
+    fn stacks_of_a_checks_own_are_told_by_their_shape() {
+        let mut out = Vec::new();
+        let shape = |builds| Shape::of(NonZeroU8::MIN, NonZeroU8::MIN, builds);
+        let mut progress = Progress::new(&mut out, false, false, None);
+        progress.own_stacks(checks::ALL[0], &[shape(Builds::Current), shape(Builds::Mixed)]);
+        insta::assert_snapshot!(
+            String::from_utf8(out).unwrap(),
+            @"auth-cache.accepted-state-usable: starting stacks of its own: 1 replica × 1 worker, one Redis; 1 replica × 1 worker, one Redis, two releases"
+        );
     }
 }

@@ -1,8 +1,13 @@
 //! `gauntlet replay`: judges a stored run again, or drives its failing plans once more.
 
-use std::path::PathBuf;
+use std::{io::Write, path::PathBuf};
 
-use super::{CliError, ExitStatus, Surroundings, interrupt::interrupted, target::ReachArgs};
+use super::{
+    CliError, ExitStatus, Surroundings,
+    interrupt::interrupted,
+    progress::Progress,
+    target::{ReachArgs, reach, stop},
+};
 use crate::{
     check::Check,
     checks,
@@ -10,6 +15,7 @@ use crate::{
     runner::{
         run::{drive_and_judge, lacking},
         stacks::Stacks,
+        steps::Steps,
     },
     store::{RunFolder, StoredCase},
     verdict::Verdict,
@@ -17,6 +23,10 @@ use crate::{
 
 /// Arguments of `gauntlet replay`.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  gauntlet replay runs/1795168474-reference-2
+  gauntlet replay runs/1795168474-reference-2 --live --only codec.no-null-key")]
 pub struct ReplayArgs {
     /// The folder of the run.
     #[arg(value_name = "RUN")]
@@ -37,6 +47,10 @@ pub struct ReplayArgs {
     /// Give every replica these arguments too.
     #[arg(long, value_name = "ARG", allow_hyphen_values = true, requires = "live")]
     replica_arg: Vec<String>,
+
+    /// Say nothing while it runs.
+    #[arg(long)]
+    quiet: bool,
 
     #[command(flatten)]
     how: ReachArgs,
@@ -64,11 +78,14 @@ impl ReplayArgs {
         cases.extend(folder.shrunk()?);
         cases.retain(wanted);
         let mut tally = Tally::default();
-        for case in &cases {
+        let mut progress = Progress::new(around.err, around.err_is_terminal, self.quiet, None);
+        for (number, case) in cases.iter().enumerate() {
+            progress.goes_on(&format!("judging case {} of {}", number + 1, cases.len()));
             let verdict = (named(case)?.judge)(&case.histories);
-            tally.add(case, &verdict, around)?;
+            progress.end();
+            tally.add(case, &verdict, around.out)?;
         }
-        tally.end(around)
+        tally.end(around.out)
     }
 
     async fn live(
@@ -77,11 +94,15 @@ impl ReplayArgs {
         target: String,
         shrunk: &[StoredCase],
     ) -> Result<ExitStatus, CliError> {
-        let mut reached = self.how.reach(around, &target, self.replica_arg.clone()).await?;
+        let request = self.how.request(around, &target, self.replica_arg.clone())?;
+        let mut progress = Progress::new(around.err, around.err_is_terminal, self.quiet, None);
+        let mut reached = reach(request, &target, &mut progress).await?;
         let mut tally = Tally::default();
         let mut ended = Ok(());
         for case in shrunk {
             let mut stacks = Stacks::shared(&reached);
+            let steps = Steps::default();
+            steps.begin(&format!("driving the smallest plan of {}", case.check));
             let driven = async {
                 let check = named(case)?;
                 let Some(plan) = planned(case) else {
@@ -97,12 +118,16 @@ impl ReplayArgs {
                     })
                     .await?;
                 let verdict = driven.doubt.map_or(driven.value.0, Verdict::Inconclusive);
-                tally.add(case, &verdict, around)
+                tally.add(case, &verdict, around.out)
             };
-            ended = tokio::select! {
-                ended = driven => ended,
-                () = interrupted() => Err(CliError::Interrupted),
+            let driven = async {
+                tokio::select! {
+                    ended = driven => ended,
+                    () = interrupted() => Err(CliError::Interrupted),
+                }
             };
+            ended = progress.while_at(&target, &steps, driven).await;
+            progress.end();
             stacks.stop_own().await;
             if ended.is_ok()
                 && let Some((replica, how)) = reached.ended()
@@ -113,9 +138,9 @@ impl ReplayArgs {
                 break;
             }
         }
-        reached.stop().await;
+        stop(reached, &target, &mut progress).await;
         ended?;
-        tally.end(around)
+        tally.end(around.out)
     }
 }
 
@@ -158,7 +183,7 @@ impl Tally {
         &mut self,
         case: &StoredCase,
         verdict: &Verdict,
-        around: &mut Surroundings<'_>,
+        out: &mut dyn Write,
     ) -> Result<(), CliError> {
         let is_same = std::mem::discriminant(verdict) == std::mem::discriminant(&case.verdict);
         if is_same {
@@ -173,14 +198,14 @@ impl Tally {
         }
         if !is_same || *verdict != Verdict::Pass {
             let was = if is_same { "as before" } else { "it was judged otherwise before" };
-            writeln!(around.out, "{} case {} ({was}): {verdict}", case.check, case.case)?;
+            writeln!(out, "{} case {} ({was}): {verdict}", case.check, case.case)?;
         }
         Ok(())
     }
 
-    fn end(&self, around: &mut Surroundings<'_>) -> Result<ExitStatus, CliError> {
+    fn end(&self, out: &mut dyn Write) -> Result<ExitStatus, CliError> {
         writeln!(
-            around.out,
+            out,
             "{} cases: {} pass, {} fail, {} inconclusive; {} judged as before, {} otherwise",
             self.same + self.changed,
             self.passes,

@@ -5,12 +5,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{CliError, Surroundings, interrupt::interrupted};
+use super::{CliError, Surroundings, interrupt::interrupted, progress::Progress};
 use crate::{
     adapters,
     check::Builds,
     clock::number_of_this_run,
-    runner::reach::{ReachRequest, Reached},
+    runner::{
+        reach::{ReachRequest, Reached},
+        steps::Steps,
+    },
     target::{self, Reach, Secret, TargetDescription},
 };
 
@@ -26,20 +29,7 @@ pub struct TargetArgs {
 }
 
 impl TargetArgs {
-    /// Reaches the target; `args` are given to every replica after the described ones.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be described or set up.
-    pub async fn reach(
-        &self,
-        around: &Surroundings<'_>,
-        args: Vec<String>,
-    ) -> Result<Reached, CliError> {
-        self.how.reach(around, &self.target, args).await
-    }
-
-    /// What to reach, for who reaches it more than once.
+    /// What to reach; `args` are given to every replica after the described ones.
     ///
     /// # Errors
     ///
@@ -70,27 +60,12 @@ pub struct ReachArgs {
 }
 
 impl ReachArgs {
-    /// Reaches the target of this name.
+    /// What to reach for the target of this name.
     ///
     /// # Errors
     ///
-    /// When it cannot be described or set up.
-    pub async fn reach(
-        &self,
-        around: &Surroundings<'_>,
-        target: &str,
-        args: Vec<String>,
-    ) -> Result<Reached, CliError> {
-        let request = self.request(around, target, args)?;
-        tokio::select! {
-            // Whatever was started by then is dropped with the other branch, which stops it.
-            biased;
-            () = interrupted() => Err(CliError::Interrupted),
-            reached = Reached::reach(request) => Ok(reached?),
-        }
-    }
-
-    fn request(
+    /// When it cannot be described, or may not be reached.
+    pub fn request(
         &self,
         around: &Surroundings<'_>,
         target: &str,
@@ -108,6 +83,7 @@ impl ReachArgs {
             postgres_url: secret(&self.postgres_url),
             search_path: around.search_path.clone(),
             program: around.program.clone(),
+            steps: Steps::default(),
         })
     }
 
@@ -125,6 +101,38 @@ impl ReachArgs {
         }
         Ok(())
     }
+}
+
+/// Reaches a target, and tells meanwhile what is being done `about` it.
+///
+/// # Errors
+///
+/// When it cannot be set up, or somebody will not wait for it.
+pub async fn reach(
+    request: ReachRequest,
+    about: &str,
+    progress: &mut Progress<'_>,
+) -> Result<Reached, CliError> {
+    let steps = request.steps.clone();
+    let reaching = async {
+        tokio::select! {
+            // Whatever was started by then is dropped with the other branch, which stops it.
+            biased;
+            () = interrupted() => Err(CliError::Interrupted),
+            reached = Reached::reach(request) => Ok(reached?),
+        }
+    };
+    let reached = progress.while_at(about, &steps, reaching).await;
+    progress.end();
+    reached
+}
+
+/// Stops what was started for a target, and tells so where that takes long.
+pub async fn stop(reached: Reached, about: &str, progress: &mut Progress<'_>) {
+    let steps = Steps::default();
+    steps.begin("stopping what was started");
+    progress.while_at(about, &steps, reached.stop()).await;
+    progress.end();
 }
 
 /// The description of the target of this name.

@@ -2,14 +2,27 @@
 
 use std::io::Write;
 
-use super::{CliError, ExitStatus, Surroundings, interrupt::interrupted, target::TargetArgs};
+use super::{
+    CliError, ExitStatus, Surroundings,
+    interrupt::interrupted,
+    progress::Progress,
+    target::{TargetArgs, reach, stop},
+};
 use crate::{runner::reach::Reached, wire::record::StoreKind};
 
 /// Arguments of `gauntlet up`.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  gauntlet up --target reference
+  gauntlet up --target target.toml --redis-url redis://127.0.0.1:6379")]
 pub struct UpArgs {
     #[command(flatten)]
     target: TargetArgs,
+
+    /// Say nothing while it is started and stopped.
+    #[arg(long)]
+    quiet: bool,
 }
 
 impl UpArgs {
@@ -19,7 +32,9 @@ impl UpArgs {
     ///
     /// When the target cannot be set up, or a replica ends by itself.
     pub async fn run(&self, around: &mut Surroundings<'_>) -> Result<ExitStatus, CliError> {
-        let mut reached = self.target.reach(around, Vec::new()).await?;
+        let request = self.target.request(around, Vec::new())?;
+        let mut progress = Progress::new(around.err, around.err_is_terminal, self.quiet, None);
+        let mut reached = reach(request, &self.target.target, &mut progress).await?;
         describe(&reached, around.out)?;
         if let Some(key) = &reached.made_of.admin_key {
             writeln!(around.out, "admin key  {} (of this stack alone)", key.expose())?;
@@ -33,7 +48,7 @@ impl UpArgs {
                 _ = look.tick() => if let Some(ended) = reached.ended() { break Some(ended) },
             }
         };
-        reached.stop().await;
+        stop(reached, &self.target.target, &mut progress).await;
         match ended {
             None => Ok(ExitStatus::Pass),
             Some((replica, how)) => Err(CliError::Ended { replica, how }),

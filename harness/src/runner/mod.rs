@@ -1,6 +1,7 @@
 //! Plan in, history out, verdicts after: the loop.
 
 pub mod settle;
+pub mod steps;
 pub mod join;
 pub mod redact;
 mod lifetime;

@@ -21,6 +21,7 @@ use super::{
     drive::Driver,
     join::Prefixes,
     probe::{self, ProbeError},
+    steps::Steps,
 };
 use crate::{
     adapters::{self, Adapter},
@@ -68,6 +69,8 @@ pub struct ReachRequest {
     pub search_path: Option<std::ffi::OsString>,
     /// This program: our other binaries are next to it.
     pub program: PathBuf,
+    /// Where it is said what is being done.
+    pub steps: Steps,
 }
 
 /// Why a target cannot be used.
@@ -351,6 +354,7 @@ async fn reach(
         logs,
         parts.behind.take(),
     ));
+    request.steps.begin("probing what it can do and lets us see");
     let probed = probe::probe(&driver, &request.description).await?;
     Ok((driver, probed, made_of))
 }
@@ -386,6 +390,11 @@ impl Reaching<'_> {
             .map_err(|source| ReachError::System { doing: "make a folder", source })?;
         let path = folder.path().to_owned();
         parts.folder = Some(folder);
+        let steps = &self.request.steps;
+        steps.begin(match managed.topology.redis {
+            true => "looking for a Redis and a Postgres, and starting them",
+            false => "looking for a Postgres, and starting it",
+        });
         let stores = crate::target::stores::find(&StoreRequest {
             run: format!("{:06x}", self.request.run),
             redis: managed.topology.redis,
@@ -396,6 +405,7 @@ impl Reaching<'_> {
         })
         .await?;
         let stores = parts.stores.insert(stores);
+        steps.begin("starting the mock provider");
         let mock = Binary::MockProvider.beside(&self.request.program)?;
         let mock = parts.upstream.insert(start_mock_provider(&mock, &path).await?);
         let upstream = format!("http://{}", mock.address());
@@ -407,6 +417,7 @@ impl Reaching<'_> {
             auth_cache_ttl: auth_cache_ttl(self.adapter, &self.request.description.bounds),
             path: &path,
         };
+        steps.begin("making a database, and migrating it");
         let database = self.database(&setup, stores, &mut parts.database).await?;
         stores.empty_redis().await?;
         let mut behind = Vec::new();
@@ -426,6 +437,7 @@ impl Reaching<'_> {
             .each_replica()
             .zip(&behind)
             .map(|(replica, behind)| self.launch(setup_of(replica), replica, behind));
+        steps.begin(&format!("starting {}", managed.topology));
         // Every launch is seen through, so that a replica which started beside one that failed is
         // stopped with the rest.
         let mut failed = None;

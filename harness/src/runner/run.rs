@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     capability::Capability,
-    check::{Arm, Check, Stack},
+    check::{Arm, Check, Shape, Stack},
     clock::Micros,
     generators::plan_tree,
     history::History,
@@ -91,6 +91,8 @@ pub struct CheckResult {
 
 /// Who is told of each case as it is judged, and how far the run is.
 pub trait Watcher {
+    /// Stacks of a check's own are about to be started.
+    fn own_stacks(&mut self, check: &Check, shapes: &[Shape]);
     /// A case was judged. Breaks off where no further case is of use.
     fn case(&mut self, check: &Check, result: &CaseResult) -> ControlFlow<()>;
     /// A failing plan is being shrunk.

@@ -1,6 +1,9 @@
 //! The stacks that the arms of a check are driven against: the shared one, and those of its own.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
+    sync::Arc,
+};
 
 use futures::future::join_all;
 
@@ -17,6 +20,15 @@ pub struct Driven<T> {
     pub value: T,
     /// Why it is not to be believed, if it is not.
     pub doubt: Option<String>,
+}
+
+/// The shapes of the stacks of their own that these arms ask for, each once.
+pub fn own_shapes(arms: &[Arm]) -> Vec<Shape> {
+    let own = arms.iter().filter_map(|arm| match arm.stack {
+        Stack::Shared => None,
+        Stack::Own(shape) => Some(shape),
+    });
+    own.collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 /// The shared stack, and the stacks that a check asked for.
@@ -37,11 +49,9 @@ impl Stacks {
     ///
     /// When one cannot be set up. Those that were are still there, to be stopped.
     async fn start_for(&mut self, arms: &[Arm], reached: &Reached) -> Result<(), ReachError> {
-        for arm in arms {
-            if let Stack::Own(shape) = arm.stack
-                && !self.own.contains_key(&shape)
-            {
-                self.own.insert(shape, Reached::reach(reached.request_for(shape)).await?);
+        for shape in own_shapes(arms) {
+            if let Entry::Vacant(missing) = self.own.entry(shape) {
+                missing.insert(Reached::reach(reached.request_for(shape)).await?);
             }
         }
         Ok(())

@@ -75,6 +75,58 @@ pub enum Fault {
     },
 }
 
+/// A kind of fault, for whoever asks which there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FaultKind {
+    /// What plans and histories call it.
+    pub name: &'static str,
+    /// What it does.
+    pub does: &'static str,
+    /// What happens so in production.
+    pub like: &'static str,
+}
+
+impl Fault {
+    /// Every kind of harm that a store proxy can do.
+    pub const KINDS: [FaultKind; 7] = [
+        FaultKind {
+            name: "delay",
+            does: "The chosen requests reach the store later by a stated time.",
+            like: "A store that is busy, or at the other end of a slow network.",
+        },
+        FaultKind {
+            name: "cut",
+            does: "Open connections are reset on both sides: all, or one in so many.",
+            like: "A store that restarts, or a balancer that drops idle connections.",
+        },
+        FaultKind {
+            name: "cut_at",
+            does: "A connection is reset before a request, before its answer, or amid the answer.",
+            like: "A failover that catches a gateway half-way, when it cannot know what was done.",
+        },
+        FaultKind {
+            name: "refuse",
+            does: "New connections are accepted and at once reset; open ones live on.",
+            like: "A store that has no connection left to give.",
+        },
+        FaultKind {
+            name: "blackhole",
+            does: "Nothing is forwarded either way, and everything hangs until it heals.",
+            like: "A network partition, or a firewall that drops packets without a word.",
+        },
+        FaultKind {
+            name: "answer",
+            does: "The chosen requests get an error for an answer, and the store never sees them.",
+            like: "A Redis that is LOADING or READONLY, a Postgres with too many clients.",
+        },
+        FaultKind {
+            name: "lose_pushes",
+            does: "Published messages and notifications get lost: all, or one in so many.",
+            like: "An invalidation that was sent while its reader was reconnecting.",
+        },
+    ];
+}
+
 /// Which requests a fault is about.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "which", rename_all = "snake_case")]
@@ -417,6 +469,23 @@ impl Board {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_fault_is_told_under_the_name_that_plans_give_it() {
+        let on = || Requests::All;
+        let one_in = NonZeroU32::MIN;
+        let faults = [
+            Fault::Delay { on: on(), by_ms: 1 },
+            Fault::Cut { one_in },
+            Fault::CutAt { on: on(), moment: Moment::MidReply },
+            Fault::Refuse,
+            Fault::Blackhole,
+            Fault::Answer { on: on(), code: String::new(), message: String::new() },
+            Fault::LosePushes { channel_contains: String::new(), one_in },
+        ];
+        let written = faults.map(|fault| serde_json::to_value(fault).unwrap()["fault"].clone());
+        assert_eq!(written, Fault::KINDS.map(|kind| serde_json::Value::from(kind.name)));
+    }
 
     #[test]
     fn requests_are_told_apart_by_name_key_and_text() {

@@ -1,0 +1,135 @@
+//! `gauntlet report`: shows a stored run in another form, or packs it to be shown to others.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use reports::{FORMS, Form, RunReport, Style};
+
+use super::{CliError, ExitStatus, Surroundings};
+use crate::{bundle, store::RunFolder};
+
+/// What stands for the run of a folder that began last.
+const LATEST: &str = "latest";
+
+/// The file of a run that is its report.
+const REPORT: &str = "report.json";
+
+/// Arguments of `gauntlet report`.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  gauntlet report runs/latest --format junit --out junit.xml
+  gauntlet report runs/1795168474-reference-2 --bundle run.tar.gz")]
+pub struct ReportArgs {
+    /// The folder of a run, or its `report.json`; `runs/latest` is the run that began last.
+    #[arg(value_name = "RUN")]
+    run: PathBuf,
+
+    /// In which form.
+    #[arg(long, value_name = "FORMAT", default_value = "terminal", value_parser = form_parser())]
+    format: Form,
+
+    /// Write it to this file, instead of the standard output.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+
+    /// Pack the run into this archive instead: the report in every form, plans, histories and the
+    /// target's description, all without secrets, fit for a public issue.
+    #[arg(long, value_name = "FILE.tar.gz", conflicts_with_all = ["format", "out"])]
+    bundle: Option<PathBuf>,
+}
+
+fn form_parser() -> impl TypedValueParser<Value = Form> {
+    PossibleValuesParser::new(FORMS.iter().map(|form| form.name)).try_map(|name| {
+        FORMS.iter().find(|form| form.name == name).copied().ok_or("there is no such form")
+    })
+}
+
+impl ReportArgs {
+    /// Writes the report, or the archive.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such run, it cannot be read, or nothing can be written.
+    #[expect(clippy::unused_async, reason = "every subcommand is called alike")]
+    pub async fn run(&self, around: &mut Surroundings<'_>) -> Result<ExitStatus, CliError> {
+        let folder = found(&self.run)?;
+        if let Some(file) = &self.bundle {
+            let (folder, facts) = RunFolder::open(&folder)?;
+            let files = bundle::pack(&folder, &facts, around.variable, file)?;
+            writeln!(around.out, "{files} files, without secrets, in {}", file.display())?;
+            return Ok(ExitStatus::Pass);
+        }
+        let report = RunFolder::at(&folder).report()?;
+        readable(&report)?;
+        match &self.out {
+            None => {
+                let style = Style { colour: around.out_is_terminal, width: around.width };
+                reports::render(&report, (self.format.format)(style), around.out)?;
+            }
+            Some(file) => {
+                let mut shown = Vec::new();
+                reports::render(&report, (self.format.format)(Style::PLAIN), &mut shown)?;
+                fs::write(file, shown)
+                    .map_err(|source| CliError::Unwritable { path: file.clone(), source })?;
+            }
+        }
+        Ok(ExitStatus::Pass)
+    }
+}
+
+/// A later version may mean something else by the same field.
+fn readable(report: &RunReport) -> Result<(), CliError> {
+    let known = reports::schema::VERSION;
+    match report.schema_version {
+        version if version > known => Err(CliError::Usage(format!(
+            "the report is of version {version}, and this gauntlet reads up to {known}; use a newer one"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// The folder of the run that is meant.
+fn found(run: &Path) -> Result<PathBuf, CliError> {
+    let runs = match run.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    if run.is_dir() {
+        return Ok(run.to_owned());
+    }
+    if run.is_file() && run.file_name().is_some_and(|name| name == REPORT) {
+        return Ok(runs.to_owned());
+    }
+    let known = runs_in(runs);
+    if run.file_name().is_some_and(|name| name == LATEST) {
+        // The id of a run begins with its moment.
+        let newest = known.iter().max_by_key(|(started, name)| (*started, name.clone()));
+        return newest.map(|(_, name)| runs.join(name)).ok_or_else(|| {
+            CliError::Usage(format!(
+                "there is no run in {}; `gauntlet check` makes one",
+                runs.display()
+            ))
+        });
+    }
+    let name = run.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+    let names = known.iter().map(|(_, name)| name.as_str());
+    let hint = scenarios::nearest::nearest(&name, names).map_or_else(String::new, |nearest| {
+        format!("; did you mean `{}`?", run.with_file_name(nearest).display())
+    });
+    Err(CliError::Usage(format!("there is no run `{}`{hint}", run.display())))
+}
+
+/// The runs in a folder, each with its moment.
+fn runs_in(folder: &Path) -> Vec<(u64, String)> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| {
+            let (_, facts) = RunFolder::open(&entry.path()).ok()?;
+            Some((facts.started, entry.file_name().to_string_lossy().into_owned()))
+        })
+        .collect()
+}
