@@ -2,25 +2,20 @@
 
 use std::{num::NonZeroU8, path::PathBuf};
 
-use reports::{
-    Format,
-    load::Load,
-    schema::{Exit, Verdict},
-};
+use reports::schema::Exit;
 use scenarios::{KeyClass, LoadProfile, Threshold, load_profile::SharedCache};
-use tokio::sync::watch;
 
 use super::{
-    CliError, ExitStatus, Surroundings, check::of_thresholds, interrupt::interrupted,
-    progress::Progress, target::TargetArgs,
+    CliError, ExitStatus, Surroundings,
+    check::of_thresholds,
+    conclude::conclude,
+    experiment::{self, Driven},
+    progress::Progress,
+    target::TargetArgs,
 };
 use crate::{
     clock::{Clock, Micros, unix_seconds},
-    load::{
-        Experiment, Fate, Measured,
-        experiment::{Numbers, topology},
-        told,
-    },
+    load::{Experiment, Fate, Measured, experiment::topology, told},
     report::{Material, report},
     runner::collect::WireCounts,
     store::{RunFacts, RunFolder},
@@ -122,32 +117,14 @@ impl LoadArgs {
         RunFolder::can_be_made(&self.out)?;
         let facts = self.facts();
         let clock = Clock::start();
-        let mut measured = Vec::new();
-        let stop = watch::Sender::new(false);
         let mut progress = Progress::new(around.err, around.err_is_terminal, self.quiet, None);
-        let ended = {
-            let run = experiment.run(stop.subscribe(), &mut progress, &mut measured);
-            tokio::pin!(run);
-            tokio::select! {
-                ended = &mut run => ended,
-                () = interrupted() => {
-                    // What was started is stopped in good order, and what was seen is told.
-                    stop.send_replace(true);
-                    run.await
-                }
-            }
-        };
-        progress.end();
-        let stopped = *stop.borrow();
-        let at_best = match &ended {
-            Err(_) => ExitStatus::Setup,
-            // What was not driven is missing evidence, and that is never a pass.
-            Ok(()) if stopped => ExitStatus::Inconclusive,
-            Ok(()) => ExitStatus::Pass,
-        };
-        let status = self.report(around, &experiment, &facts, &measured, at_best, clock.now())?;
-        ended?;
-        status.ok_or(if stopped { CliError::Interrupted } else { nothing_available(&measured) })
+        let driven = experiment::drive(&experiment, &mut progress).await;
+        let status = self.report(around, &experiment, &facts, &driven, clock.now())?;
+        driven.ended?;
+        status.ok_or_else(|| match driven.stopped {
+            true => CliError::Interrupted,
+            false => nothing_available(&driven.measured),
+        })
     }
 
     fn profile(&self) -> Result<LoadProfile, CliError> {
@@ -210,26 +187,19 @@ impl LoadArgs {
         around: &mut Surroundings<'_>,
         experiment: &Experiment,
         facts: &RunFacts,
-        measured: &[Measured],
-        at_best: ExitStatus,
+        driven: &Driven,
         took: Micros,
     ) -> Result<Option<ExitStatus>, CliError> {
-        let profile = &experiment.profile;
-        // What a target is made of is the same in every shape; the largest tells most.
-        let Some((_, numbers)) =
-            numbers(measured).max_by_key(|(shape, _)| (shape.redis, shape.processes()))
-        else {
-            return Ok(None);
-        };
-        let load = told::told(profile, experiment.lifetime, measured);
-        let lost = numbers_of(measured, |numbers| numbers.lost);
-        let thresholds =
-            tally::told::judged(&self.threshold, &told::measured(profile, &load, measured), lost);
-        let status = status(&load).graver(of_thresholds(&thresholds)).graver(at_best);
+        let Some(numbers) = driven.largest() else { return Ok(None) };
+        let (load, status) = driven.told(experiment);
+        let lost = driven.sum(|numbers| numbers.lost);
+        let measured = told::measured(&experiment.profile, &load, &driven.measured);
+        let thresholds = tally::told::judged(&self.threshold, &measured, lost);
+        let status = status.graver(of_thresholds(&thresholds));
         let folder = RunFolder::create(&self.out, facts)?;
         let named = folder.path().display().to_string();
         let wire = WireCounts {
-            events: numbers_of(measured, |numbers| numbers.wire_events),
+            events: driven.sum(|numbers| numbers.wire_events),
             ..WireCounts::default()
         };
         let report = report(&Material {
@@ -248,36 +218,9 @@ impl LoadArgs {
             exit: Exit { status: status as u8, name: status.name().to_owned() },
             folder: &named,
         });
-        folder.keep_report(&report)?;
-        let format = if self.json {
-            Format::Json
-        } else {
-            Format::Terminal(reports::Style { colour: around.out_is_terminal, width: around.width })
-        };
-        reports::render(&report, format, around.out).map_err(std::io::Error::other)?;
+        conclude(&report, &folder, self.json, around)?;
         Ok(Some(status))
     }
-}
-
-/// What an experiment comes to.
-fn status(load: &Load) -> ExitStatus {
-    match told::verdict(load) {
-        Some(Verdict::Fail) => ExitStatus::Fail,
-        Some(Verdict::Inconclusive | Verdict::Skipped) => ExitStatus::Inconclusive,
-        Some(Verdict::Pass) => ExitStatus::Pass,
-        Some(Verdict::NotApplicable) | None => ExitStatus::NothingRan,
-    }
-}
-
-fn numbers(measured: &[Measured]) -> impl Iterator<Item = (Topology, &Numbers)> {
-    measured.iter().filter_map(|measured| match &measured.fate {
-        Fate::Measured(numbers) => Some((measured.shape, numbers.as_ref())),
-        Fate::NotAvailable(_) | Fate::Stopped => None,
-    })
-}
-
-fn numbers_of(measured: &[Measured], of: impl Fn(&Numbers) -> u64) -> u64 {
-    numbers(measured).map(|(_, numbers)| of(numbers)).sum()
 }
 
 /// Why nothing could be measured.
