@@ -16,6 +16,7 @@ use crate::{
     plan::story,
     runner::{collect::WireCounts, reach::MadeOf, run::CheckResult},
     store::RunFacts,
+    target::stores,
     verdict::{Verdict, Violation},
     wire::record::StoreKind as WireStore,
 };
@@ -132,11 +133,20 @@ fn target(material: &Material<'_>) -> Target {
                     WireStore::Postgres => StoreKind::Postgres,
                 },
                 version: store.version.clone(),
-                way: if store.given { Way::Given } else { Way::Local },
+                way: way(store.way),
                 why: store.notes.join("; "),
             })
             .collect(),
         gateway_version: None,
+    }
+}
+
+fn way(way: stores::Way) -> Way {
+    match way {
+        stores::Way::Given => Way::Given,
+        stores::Way::Container => Way::Container,
+        stores::Way::Local => Way::Local,
+        stores::Way::Unpacked => Way::Unpacked,
     }
 }
 

@@ -129,15 +129,21 @@ impl fmt::Display for StoreKind {
 pub enum Way {
     /// An address was given to us.
     Given,
+    /// A container was started, for this run alone.
+    Container,
     /// A binary of this machine was started, for this run alone.
     Local,
+    /// A binary out of a package that is not installed was started, for this run alone.
+    Unpacked,
 }
 
 impl fmt::Display for Way {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Way::Given => "given",
+            Way::Container => "container",
             Way::Local => "local",
+            Way::Unpacked => "unpacked",
         })
     }
 }

@@ -8,9 +8,12 @@ use std::{
 };
 
 use futures::future::join_all;
-use harness::target::{
-    Database, StoreRequest, Stores,
-    stores::{self},
+use harness::{
+    runner::steps::Steps,
+    target::{
+        Database, StoreChoice, StoreRequest, Stores,
+        stores::{self},
+    },
 };
 use nix::{
     sys::signal::{Signal, kill},
@@ -67,10 +70,10 @@ impl Fleet {
         let request = StoreRequest {
             run: "fleet".to_owned(),
             redis: true,
-            redis_url: None,
-            postgres_url: None,
-            search_path: std::env::var_os("PATH"),
+            choice: StoreChoice { search_path: std::env::var_os("PATH"), ..StoreChoice::default() },
+            served_before: None,
             patience: PATIENCE,
+            steps: Steps::default(),
         };
         let stores = stores::find(&request).await.unwrap();
         let database = stores.fresh_database(None).await.unwrap();

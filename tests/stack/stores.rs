@@ -2,9 +2,12 @@
 
 use std::{fs, time::Duration};
 
-use harness::target::{
-    Secret, StoreError, StoreRequest,
-    stores::{self, Way},
+use harness::{
+    runner::steps::Steps,
+    target::{
+        Secret, StoreChoice, StoreError, StoreRequest,
+        stores::{self, Way},
+    },
 };
 use sqlx::{Connection, PgConnection};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -71,8 +74,11 @@ async fn only_a_redis_of_ours_is_emptied() {
     let address = &ours.redis.as_ref().unwrap().address;
     let socket = address.socket_addr().await.unwrap();
     let given = StoreRequest {
-        redis_url: Some(address.url()),
-        postgres_url: Some(ours.postgres.address.url()),
+        choice: StoreChoice {
+            redis_url: Some(address.url()),
+            postgres_url: Some(ours.postgres.address.url()),
+            ..StoreChoice::default()
+        },
         ..request()
     };
     let theirs = stores::find(&given).await.unwrap();
@@ -91,7 +97,7 @@ async fn databases_made_on_a_given_postgres_are_dropped_in_either_way() {
     let url = ours.postgres.address.url();
     let given = StoreRequest {
         redis: false,
-        postgres_url: Some(url.clone()),
+        choice: StoreChoice { postgres_url: Some(url.clone()), ..StoreChoice::default() },
         run: "Given-1".to_owned(),
         ..request()
     };
@@ -116,8 +122,11 @@ async fn a_given_store_of_the_other_kind_is_refused() {
     let redis = ours.redis.as_ref().unwrap().address.socket_addr().await.unwrap();
     let postgres = ours.postgres.address.socket_addr().await.unwrap();
     let swapped = StoreRequest {
-        redis_url: Some(Secret::new(format!("redis://{postgres}"))),
-        postgres_url: Some(Secret::new(format!("postgres://gauntlet@{redis}/x"))),
+        choice: StoreChoice {
+            redis_url: Some(Secret::new(format!("redis://{postgres}"))),
+            postgres_url: Some(Secret::new(format!("postgres://gauntlet@{redis}/x"))),
+            ..StoreChoice::default()
+        },
         patience: Duration::from_secs(3),
         ..request()
     };
@@ -130,10 +139,10 @@ fn request() -> StoreRequest {
     StoreRequest {
         run: "stores".to_owned(),
         redis: true,
-        redis_url: None,
-        postgres_url: None,
-        search_path: std::env::var_os("PATH"),
+        choice: StoreChoice { search_path: std::env::var_os("PATH"), ..StoreChoice::default() },
+        served_before: None,
         patience: Duration::from_secs(60),
+        steps: Steps::default(),
     }
 }
 

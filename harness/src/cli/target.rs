@@ -14,7 +14,7 @@ use crate::{
         reach::{ReachRequest, Reached},
         steps::Steps,
     },
-    target::{self, Reach, Secret, TargetDescription},
+    target::{self, Reach, Secret, StoreChoice, TargetDescription},
 };
 
 /// Which target, and how it is reached.
@@ -57,6 +57,14 @@ pub struct ReachArgs {
     /// A running Postgres to use, instead of one of our own.
     #[arg(long, env = "GAUNTLET_POSTGRES_URL", value_name = "URL", hide_env_values = true)]
     postgres_url: Option<String>,
+
+    /// The image of a Redis of our own, where a container engine answers.
+    #[arg(long, env = "GAUNTLET_REDIS_IMAGE", value_name = "IMAGE")]
+    redis_image: Option<String>,
+
+    /// The image of a Postgres of our own, where a container engine answers.
+    #[arg(long, env = "GAUNTLET_POSTGRES_IMAGE", value_name = "IMAGE")]
+    postgres_image: Option<String>,
 }
 
 impl ReachArgs {
@@ -79,9 +87,15 @@ impl ReachArgs {
             description,
             args,
             builds: Builds::Current,
-            redis_url: secret(&self.redis_url),
-            postgres_url: secret(&self.postgres_url),
-            search_path: around.search_path.clone(),
+            stores: StoreChoice {
+                redis_url: secret(&self.redis_url),
+                postgres_url: secret(&self.postgres_url),
+                redis_image: self.redis_image.clone(),
+                postgres_image: self.postgres_image.clone(),
+                search_path: around.search_path.clone(),
+                cache: cache_folder(around.variable),
+            },
+            redis_before: None,
             program: around.program.clone(),
             steps: Steps::default(),
         })
@@ -155,6 +169,14 @@ fn description(name: &str, around: &Surroundings<'_>) -> Result<TargetDescriptio
     }
 }
 
+/// Where what was fetched is kept for later runs, by the convention of desktops.
+fn cache_folder(variable: &dyn Fn(&str) -> Option<String>) -> Option<PathBuf> {
+    // The convention has relative paths ignored.
+    let absolute = |name: &str| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let base = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")))?;
+    Some(base.join("gauntlet"))
+}
+
 /// Whether a host is this machine itself.
 fn is_loopback(host: &str) -> bool {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
@@ -181,5 +203,20 @@ mod tests {
         for host in ["gateway.example", "192.168.1.7", "localhost.example"] {
             assert!(!is_loopback(host), "{host}");
         }
+    }
+
+    #[test]
+    fn what_was_fetched_is_kept_where_caches_are() {
+        let folder = |variables: &[(&str, &str)]| {
+            cache_folder(&|name| {
+                let found = variables.iter().find(|(known, _)| *known == name);
+                found.map(|(_, value)| (*value).to_owned())
+            })
+        };
+        let home = ("HOME", "/home/ann");
+        assert_eq!(folder(&[home]), Some("/home/ann/.cache/gauntlet".into()));
+        assert_eq!(folder(&[home, ("XDG_CACHE_HOME", "/fast")]), Some("/fast/gauntlet".into()));
+        assert_eq!(folder(&[home, ("XDG_CACHE_HOME", "")]), folder(&[home]));
+        assert_eq!(folder(&[]), None);
     }
 }

@@ -67,8 +67,8 @@ pub(super) fn describe(reached: &Reached, out: &mut dyn Write) -> std::io::Resul
             StoreKind::Redis => "redis",
             StoreKind::Postgres => "postgres",
         };
-        let way = if store.given { "given" } else { "local" };
-        writeln!(out, "{name:<9}  {} ({way}); {}", store.version, store.notes.join("; "))?;
+        let notes = store.notes.join("; ");
+        writeln!(out, "{name:<9}  {} ({}); {notes}", store.version, store.way)?;
     }
     if let Some(upstream) = &made_of.upstream {
         writeln!(out, "upstream   {upstream}/v1")?;

@@ -35,8 +35,8 @@ use crate::{
     tally::Snapshot,
     target::{
         Attached, Binary, Bounds, Database, LaunchError, Launched, LogSink, Managed, MissingBinary,
-        Reach, ReplicaRequest, Secret, StackFolder, StoreError, StoreRequest, Stores,
-        TargetDescription, binaries::start_mock_provider,
+        Reach, ReplicaRequest, Secret, StackFolder, StoreChoice, StoreError, StoreRequest, Stores,
+        TargetDescription, binaries::start_mock_provider, stores::Way,
     },
     wire::{fault::FaultHandle, proxy::StoreProxy, record::StoreKind},
 };
@@ -61,12 +61,10 @@ pub struct ReachRequest {
     pub args: Vec<String>,
     /// Which releases its replicas are of.
     pub builds: Builds,
-    /// `--redis-url` or its variable.
-    pub redis_url: Option<Secret>,
-    /// `--postgres-url` or its variable.
-    pub postgres_url: Option<Secret>,
-    /// The `PATH` that programs are looked for on.
-    pub search_path: Option<std::ffi::OsString>,
+    /// What a person chose about stores.
+    pub stores: StoreChoice,
+    /// The way by which a Redis was found for this run before.
+    pub redis_before: Option<Way>,
     /// This program: our other binaries are next to it.
     pub program: PathBuf,
     /// Where it is said what is being done.
@@ -145,8 +143,8 @@ pub struct StoreFact {
     pub kind: StoreKind,
     /// What it says it is.
     pub version: String,
-    /// Whether its URL was given.
-    pub given: bool,
+    /// How it was found.
+    pub way: Way,
     /// Why earlier ways were not taken.
     pub notes: Vec<String>,
 }
@@ -212,7 +210,8 @@ impl Reached {
             managed.ports = Vec::new();
         }
         if let Some(stores) = &self.parts.stores {
-            request.postgres_url = Some(stores.postgres.address.url());
+            request.stores.postgres_url = Some(stores.postgres.address.url());
+            request.redis_before = stores.redis.as_ref().map(|found| found.way);
         }
         request
     }
@@ -398,10 +397,10 @@ impl Reaching<'_> {
         let stores = crate::target::stores::find(&StoreRequest {
             run: format!("{:06x}", self.request.run),
             redis: managed.topology.redis,
-            redis_url: self.request.redis_url.clone(),
-            postgres_url: self.request.postgres_url.clone(),
-            search_path: self.request.search_path.clone(),
+            choice: self.request.stores.clone(),
+            served_before: self.request.redis_before,
             patience: STORE_PATIENCE,
+            steps: steps.clone(),
         })
         .await?;
         let stores = parts.stores.insert(stores);
@@ -621,17 +620,16 @@ fn master_key(run: u32) -> Secret {
 }
 
 fn made_of(stores: &Stores) -> MadeOf {
-    let given = |way| way == crate::target::stores::Way::Given;
     let postgres = StoreFact {
         kind: StoreKind::Postgres,
         version: stores.postgres.version.clone(),
-        given: given(stores.postgres.way),
+        way: stores.postgres.way,
         notes: stores.postgres.notes.clone(),
     };
     let redis = stores.redis.as_ref().map(|found| StoreFact {
         kind: StoreKind::Redis,
         version: found.version.clone(),
-        given: given(found.way),
+        way: found.way,
         notes: found.notes.clone(),
     });
     MadeOf { stores: redis.into_iter().chain([postgres]).collect(), ..MadeOf::default() }

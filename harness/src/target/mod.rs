@@ -29,5 +29,5 @@ pub use process_group::Ending;
 pub use replica::ReplicaRequest;
 pub use secret::Secret;
 pub use stack_folder::StackFolder;
-pub use stores::{Database, StoreError, StoreRequest, Stores};
+pub use stores::{Database, StoreChoice, StoreError, StoreRequest, Stores};
 pub use topology::Topology;

@@ -1,269 +1,46 @@
-//! Stores started from programs that are installed here, private to one run.
-//!
-//! They listen on free loopback ports, keep what they hold in a folder of their own and give up
-//! every promise of durability: nothing they hold outlives the run.
+//! Stores started from programs that are installed here.
 
 use std::{
     env,
     ffi::OsStr,
-    fs::{self, File},
-    io,
-    net::SocketAddr,
+    fs,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    process::Stdio,
-    time::Duration,
 };
 
-use nix::{
-    sys::signal::Signal,
-    unistd::{User, geteuid},
-};
-use tokio::process::Command;
+use super::{Attempt, PostgresAddress, RedisAddress, StoreError, StoreRequest, Way, process};
 
-use super::{
-    FoundStore, PostgresAddress, RedisAddress, Store, StoreError, StoreRequest, Way, folder::Folder,
-};
-use crate::target::{
-    ports,
-    process_group::ProcessGroup,
-    ready::{Waited, until_ready},
-};
-
-/// How long a store may take to end after it was asked to.
-const STOP_PATIENCE: Duration = Duration::from_secs(5);
-
-/// Lines of a log that are worth showing.
-const LAST_WORDS: usize = 20;
-
-/// The superuser of a Postgres of ours.
-const SUPERUSER: &str = "gauntlet";
-
-/// A server of ours, and what it keeps.
-#[derive(Debug)]
-pub(super) struct LocalServer {
-    group: ProcessGroup,
-    /// After the group, so that it goes when nobody writes to it.
-    folder: Folder,
-}
-
-impl LocalServer {
-    /// Stops it, and removes what it kept.
-    pub(super) async fn stop(mut self) -> Result<(), StoreError> {
-        self.group.stop(STOP_PATIENCE).await;
-        self.folder.remove().map_err(|source| system("remove the folder of a store", source))
-    }
-}
-
-/// Starts a Redis, or a Valkey.
-pub(super) async fn redis(
-    request: &StoreRequest,
-) -> Result<(FoundStore<RedisAddress>, LocalServer), StoreError> {
-    let places = search_folders(request.search_path.as_deref());
-    let program = ["redis-server", "valkey-server"]
-        .into_iter()
-        .find_map(|name| find_program(&places, name))
-        .ok_or(StoreError::NotInstalled {
-            store: Store::Redis,
-            programs: "redis-server or valkey-server",
-            package: "redis-server",
-        })?;
-    let folder = folder(None)?;
-    let command = |address: SocketAddr| {
-        let mut command = Command::new(&program);
-        command
-            .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
-            .args(["--daemonize", "no", "--port", &address.port().to_string(), "--dir"])
-            .arg(folder.path());
-        command
+/// Starts the Redis or the Valkey that is installed here.
+pub(super) async fn redis(request: &StoreRequest) -> Result<Attempt<RedisAddress>, StoreError> {
+    let places = search_folders(request.choice.search_path.as_deref());
+    let program =
+        ["redis-server", "valkey-server"].into_iter().find_map(|name| find_program(&places, name));
+    let Some(path) = program else {
+        return Ok(Attempt::passed(
+            "not installed: there is neither redis-server nor valkey-server on PATH or in the usual folders",
+        ));
     };
-    let server = Server { program: &program, folder: folder.path(), farewell: Signal::SIGTERM };
-    let (address, version, group) = server
-        .start(request.patience, command, async |address, process| {
-            RedisAddress::local(address).version_of_process(process).await
-        })
-        .await?;
-    let address = RedisAddress::local(address);
-    let notes = vec![Store::Redis.not_given()];
-    Ok((FoundStore { address, version, way: Way::Local, notes }, LocalServer { group, folder }))
+    let (found, server) = process::redis(&installed(path), request.patience).await?;
+    Ok(Attempt::Serves(found, server))
 }
 
-/// Starts a Postgres.
+/// Starts the Postgres that is installed here.
 pub(super) async fn postgres(
     request: &StoreRequest,
-) -> Result<(FoundStore<PostgresAddress>, LocalServer), StoreError> {
-    let binaries = postgres_folder(&search_folders(request.search_path.as_deref())).ok_or(
-        StoreError::NotInstalled {
-            store: Store::Postgres,
-            programs: "postgres with initdb beside it",
-            package: "postgresql",
-        },
-    )?;
-    let user = unprivileged_user()?;
-    let folder = folder(user.as_ref())?;
-    let data = folder.path().join("data");
-    let as_user = |program: &Path| {
-        let mut command = Command::new(program);
-        if let Some(user) = &user {
-            command.uid(user.uid.as_raw()).gid(user.gid.as_raw());
-        }
-        command
+) -> Result<Attempt<PostgresAddress>, StoreError> {
+    let places = search_folders(request.choice.search_path.as_deref());
+    let Some(path) = postgres_folder(&places) else {
+        return Ok(Attempt::passed(
+            "not installed: there is no postgres with initdb beside it on PATH or in the usual folders",
+        ));
     };
-
-    let mut initdb = as_user(&binaries.join("initdb"));
-    initdb
-        .args(["--username", SUPERUSER, "--auth", "trust", "--encoding", "UTF8"])
-        .args(["--locale", "C", "--no-sync", "--pgdata"])
-        .arg(&data);
-    initialise(initdb, folder.path(), request.patience).await?;
-
-    let program = binaries.join("postgres");
-    let command = |address: SocketAddr| {
-        let mut command = as_user(&program);
-        command.arg("-D").arg(&data).args(["-p", &address.port().to_string()]);
-        for setting in SETTINGS {
-            command.args(["-c", setting]);
-        }
-        command
-    };
-    // To end at once is enough: what it holds is not wanted again.
-    let server = Server { program: &program, folder: folder.path(), farewell: Signal::SIGQUIT };
-    let (address, version, group) = server
-        .start(request.patience, command, async |address, _| {
-            PostgresAddress::local(address, SUPERUSER).version_over(&data).await
-        })
-        .await?;
-    let address = PostgresAddress::local(address, SUPERUSER);
-    let mut notes = vec![Store::Postgres.not_given()];
-    notes.extend(folder.note());
-    notes.extend(user.map(|user| format!("runs as {}, since Postgres refuses root", user.name)));
-    Ok((FoundStore { address, version, way: Way::Local, notes }, LocalServer { group, folder }))
+    let (found, server) = process::postgres(&installed(path), request.patience).await?;
+    Ok(Attempt::Serves(found, server))
 }
 
-/// Private, quick, and durable no longer than the run.
-const SETTINGS: [&str; 11] = [
-    "listen_addresses=127.0.0.1",
-    // A socket's path has a length limit that temporary folders may exceed; nobody needs one.
-    "unix_socket_directories=",
-    // In its folder, where it is removed even after a SIGKILL.
-    "dynamic_shared_memory_type=mmap",
-    "fsync=off",
-    "synchronous_commit=off",
-    "full_page_writes=off",
-    "wal_level=minimal",
-    "max_wal_senders=0",
-    "autovacuum=off",
-    "max_connections=200",
-    "log_destination=stderr",
-];
-
-/// How one kind of server is started, whatever its port.
-struct Server<'a> {
-    program: &'a Path,
-    folder: &'a Path,
-    farewell: Signal,
-}
-
-impl Server<'_> {
-    /// Starts it on a free port, and waits until `version` has something to say of the process at
-    /// that address with that id: another server may have been quicker to take the port.
-    async fn start(
-        &self,
-        patience: Duration,
-        command: impl Fn(SocketAddr) -> Command,
-        version: impl AsyncFn(SocketAddr, u32) -> Option<String>,
-    ) -> Result<(SocketAddr, String, ProcessGroup), StoreError> {
-        let mut attempts = ports::ATTEMPTS;
-        loop {
-            attempts -= 1;
-            let address =
-                ports::free_address().map_err(|source| system("find a free port", source))?;
-            let log = self.folder.join("log");
-            let mut command = command(address);
-            private(&mut command, self.folder, &log)?;
-            let mut group = ProcessGroup::spawn(command, self.farewell)
-                .map_err(|source| system(&format!("start {}", self.program.display()), source))?;
-            let process = group.id();
-            let answer = async || version(address, process).await;
-            let what = match until_ready(&mut group, patience, answer).await {
-                Waited::Ready(version) => return Ok((address, version, group)),
-                Waited::Exited(status) => format!("ended with {status} before it answered"),
-                Waited::Late => format!("gave no answer within {patience:?}"),
-            };
-            group.stop(STOP_PATIENCE).await;
-            let last_words = last_words(&log);
-            let raced = ports::says_port_is_taken(last_words.iter().map(String::as_str));
-            if !(raced && attempts > 0) {
-                return Err(StoreError::Failed {
-                    program: self.program.to_owned(),
-                    what,
-                    last_words,
-                });
-            }
-        }
-    }
-}
-
-/// Runs `initdb` to its end.
-async fn initialise(
-    mut initdb: Command,
-    folder: &Path,
-    patience: Duration,
-) -> Result<(), StoreError> {
-    let program = PathBuf::from(initdb.as_std().get_program());
-    let log = folder.join("initdb.log");
-    private(&mut initdb, folder, &log)?;
-    let mut group = ProcessGroup::spawn(initdb, Signal::SIGTERM)
-        .map_err(|source| system(&format!("start {}", program.display()), source))?;
-    let what = match until_ready(&mut group, patience, async || None::<()>).await {
-        Waited::Exited(status) if status.success() => return Ok(()),
-        Waited::Exited(status) => format!("ended with {status}"),
-        Waited::Ready(()) | Waited::Late => format!("did not end within {patience:?}"),
-    };
-    group.stop(STOP_PATIENCE).await;
-    Err(StoreError::Failed { program, what, last_words: last_words(&log) })
-}
-
-/// Gives a command nothing of our environment, and a log for all it says.
-fn private(command: &mut Command, folder: &Path, log: &Path) -> Result<(), StoreError> {
-    let logs = || {
-        let file = File::options().create(true).append(true).open(log)?;
-        Ok((file.try_clone()?, file))
-    };
-    let (stdout, stderr) =
-        logs().map_err(|source: io::Error| system(&format!("write {}", log.display()), source))?;
-    command
-        .env_clear()
-        // Complaints are read by us, and we read English.
-        .envs([("LC_ALL", "C"), ("PATH", "/usr/bin:/bin")])
-        .current_dir(folder)
-        .stdin(Stdio::null())
-        .stdout(stdout)
-        .stderr(stderr);
-    Ok(())
-}
-
-fn last_words(log: &Path) -> Vec<String> {
-    // A log that cannot be read has nothing to say.
-    let log = fs::read(log).unwrap_or_default();
-    let lines: Vec<String> = String::from_utf8_lossy(&log).lines().map(str::to_owned).collect();
-    lines[lines.len().saturating_sub(LAST_WORDS)..].to_vec()
-}
-
-fn folder(owner: Option<&User>) -> Result<Folder, StoreError> {
-    Folder::make(owner).map_err(|source| system("make a folder for a store", source))
-}
-
-/// Whom Postgres can run as, if it cannot run as us.
-fn unprivileged_user() -> Result<Option<User>, StoreError> {
-    if !geteuid().is_root() {
-        return Ok(None);
-    }
-    ["postgres", "nobody"]
-        .into_iter()
-        .find_map(|name| User::from_name(name).ok().flatten())
-        .map(Some)
-        .ok_or(StoreError::NoUser)
+/// What is installed finds its libraries by itself.
+fn installed(path: PathBuf) -> process::Programs {
+    process::Programs { path, libraries: Vec::new(), way: Way::Local }
 }
 
 /// Where programs are looked for: what `PATH` says, then where they usually are.
@@ -322,10 +99,6 @@ fn versions_in(parent: &Path, prefix: &str) -> Vec<(u32, PathBuf)> {
             Some((version, entry.path().join("bin")))
         })
         .collect()
-}
-
-fn system(doing: &str, source: io::Error) -> StoreError {
-    StoreError::System { doing: doing.to_owned(), source }
 }
 
 #[cfg(test)]

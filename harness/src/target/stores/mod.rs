@@ -1,4 +1,8 @@
-//! Redis and Postgres for a target, found in the first way that works: given, then local.
+//! Redis and Postgres for a target, found in the first way that serves: given, in a container, from
+//! programs that are installed here, from packages that are unpacked and not installed.
+//!
+//! Each way serves, or says in one sentence why not, or ends the search: what a person named does
+//! not work, or what is here is broken.
 //!
 //! Whoever gets [`Stores`] may rely on both answering, on every database it asks for being its
 //! own, and on everything that was started or created going away with [`Stores::stop`] or a drop.
@@ -15,19 +19,22 @@ use std::{
     time::Duration,
 };
 
+use futures::{FutureExt, future::LocalBoxFuture};
 use tokio::time::timeout;
 
 use super::secret::Secret;
+use crate::runner::steps::Steps;
 
 mod given;
 mod local;
+mod process;
 mod folder;
 mod postgres;
 mod redis;
 
-use local::LocalServer;
 use postgres::Copying;
 pub use postgres::PostgresAddress;
+use process::StoreProcess;
 pub use redis::RedisAddress;
 
 /// How long the databases we made on a given Postgres may take to be dropped.
@@ -40,14 +47,31 @@ pub struct StoreRequest {
     pub run: String,
     /// Whether a Redis is wanted at all.
     pub redis: bool,
+    /// What a person chose.
+    pub choice: StoreChoice,
+    /// The way that served this run before: earlier ones are not tried again.
+    pub served_before: Option<Way>,
+    /// How long a store may take to answer.
+    pub patience: Duration,
+    /// Where it is said what is being done.
+    pub steps: Steps,
+}
+
+/// What a person, or the surroundings, say about stores.
+#[derive(Clone, Debug, Default)]
+pub struct StoreChoice {
     /// `--redis-url` or `GAUNTLET_REDIS_URL`.
     pub redis_url: Option<Secret>,
     /// `--postgres-url` or `GAUNTLET_POSTGRES_URL`.
     pub postgres_url: Option<Secret>,
+    /// `--redis-image` or `GAUNTLET_REDIS_IMAGE`.
+    pub redis_image: Option<String>,
+    /// `--postgres-image` or `GAUNTLET_POSTGRES_IMAGE`.
+    pub postgres_image: Option<String>,
     /// The `PATH` that programs are looked for on.
     pub search_path: Option<OsString>,
-    /// How long a store may take to answer.
-    pub patience: Duration,
+    /// The folder that keeps what was fetched, for later runs.
+    pub cache: Option<PathBuf>,
 }
 
 /// The stores of a target.
@@ -61,7 +85,37 @@ pub struct Stores {
     counter: AtomicU32,
     /// Names of the databases we made and have not dropped.
     made: Mutex<Vec<String>>,
-    servers: Vec<LocalServer>,
+    servers: Vec<Server>,
+}
+
+/// What runs a store of ours, for as long as it is wanted.
+#[derive(Debug)]
+enum Server {
+    /// A process.
+    Process(StoreProcess),
+}
+
+impl Server {
+    /// Stops it, and removes what it kept.
+    async fn stop(self) -> Result<(), StoreError> {
+        match self {
+            Server::Process(process) => process.stop().await,
+        }
+    }
+}
+
+/// What came of one way to a store.
+enum Attempt<A> {
+    /// It serves, for as long as its server runs.
+    Serves(FoundStore<A>, Server),
+    /// It does not, for this reason: a fragment without its full stop.
+    Passes(String),
+}
+
+impl<A> Attempt<A> {
+    fn passed(why: impl Into<String>) -> Attempt<A> {
+        Attempt::Passes(why.into())
+    }
 }
 
 /// A store, and how it was found.
@@ -82,15 +136,21 @@ pub struct FoundStore<A> {
 pub enum Way {
     /// Its URL was given.
     Given,
+    /// We started a container.
+    Container,
     /// We started a program that is installed here.
     Local,
+    /// We started a program out of a package that is not installed, only unpacked.
+    Unpacked,
 }
 
 impl fmt::Display for Way {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Way::Given => "given",
+            Way::Container => "container",
             Way::Local => "local",
+            Way::Unpacked => "unpacked",
         })
     }
 }
@@ -116,6 +176,28 @@ impl Store {
         match self {
             Store::Redis => "GAUNTLET_REDIS_URL",
             Store::Postgres => "GAUNTLET_POSTGRES_URL",
+        }
+    }
+
+    fn image_flag(self) -> &'static str {
+        match self {
+            Store::Redis => "--redis-image",
+            Store::Postgres => "--postgres-image",
+        }
+    }
+
+    fn image_variable(self) -> &'static str {
+        match self {
+            Store::Redis => "GAUNTLET_REDIS_IMAGE",
+            Store::Postgres => "GAUNTLET_POSTGRES_IMAGE",
+        }
+    }
+
+    /// Where Debian has it.
+    fn package(self) -> &'static str {
+        match self {
+            Store::Redis => "redis-server",
+            Store::Postgres => "postgresql",
         }
     }
 
@@ -172,18 +254,17 @@ pub enum StoreError {
         /// How long we waited.
         patience: Duration,
     },
-    /// Nothing was given, and no program is installed.
+    /// No way serves.
     #[error(
-        "found no {programs} on PATH or in the usual folders; give a running {store} with {} (or {}), or install Debian's {package}",
-        store.flag(), store.variable()
+        "there is no {store} here ({}); give a running one with {} (or {}), or start a container engine (its image is named with {} or {}), or install Debian's {}",
+        why.join("; "), store.flag(), store.variable(), store.image_flag(), store.image_variable(),
+        store.package()
     )]
-    NotInstalled {
+    NoWay {
         /// Which store.
         store: Store,
-        /// What we looked for.
-        programs: &'static str,
-        /// Where Debian has it.
-        package: &'static str,
+        /// Why each way does not serve, in the order of trying.
+        why: Vec<String>,
     },
     /// Postgres refuses to run as root, and there is nobody else to run it as.
     #[error(
@@ -240,35 +321,71 @@ pub struct Database {
 }
 
 /// Finds the stores that `request` asks for.
+///
+/// # Errors
+///
+/// When a store that was given does not answer, what is here is broken, or no way serves.
 pub async fn find(request: &StoreRequest) -> Result<Stores, StoreError> {
     let redis = async {
-        Ok(match &request.redis_url {
-            _ if !request.redis => (None, None),
-            Some(url) => (Some(given::redis(url, request.patience).await?), None),
-            None => {
-                let (found, server) = local::redis(request).await?;
-                (Some(found), Some(server))
-            }
-        })
+        if !request.redis {
+            return Ok(None);
+        }
+        find_redis(request).await.map(Some)
     };
-    let postgres = async {
-        Ok(match &request.postgres_url {
-            Some(url) => (given::postgres(url, request.patience).await?, None),
-            None => {
-                let (found, server) = local::postgres(request).await?;
-                (found, Some(server))
-            }
-        })
-    };
-    let ((redis, redis_server), (postgres, postgres_server)) = tokio::try_join!(redis, postgres)?;
+    let (redis, postgres) = tokio::try_join!(redis, find_postgres(request))?;
+    let (redis, redis_server) = redis.unzip();
+    let (postgres, postgres_server) = postgres;
     Ok(Stores {
         redis,
         postgres,
         run: plain_name(&request.run),
         counter: AtomicU32::new(0),
         made: Mutex::default(),
-        servers: redis_server.into_iter().chain(postgres_server).collect(),
+        servers: redis_server.flatten().into_iter().chain(postgres_server).collect(),
     })
+}
+
+async fn find_redis(
+    request: &StoreRequest,
+) -> Result<(FoundStore<RedisAddress>, Option<Server>), StoreError> {
+    if let Some(url) = &request.choice.redis_url {
+        return Ok((given::redis(url, request.patience).await?, None));
+    }
+    let ways = [(Way::Local, local::redis(request).boxed_local())];
+    first_that_serves(Store::Redis, request, ways).await
+}
+
+async fn find_postgres(
+    request: &StoreRequest,
+) -> Result<(FoundStore<PostgresAddress>, Option<Server>), StoreError> {
+    if let Some(url) = &request.choice.postgres_url {
+        return Ok((given::postgres(url, request.patience).await?, None));
+    }
+    let ways = [(Way::Local, local::postgres(request).boxed_local())];
+    first_that_serves(Store::Postgres, request, ways).await
+}
+
+/// Tries ways in their order until one serves, which then says why the earlier ones did not.
+async fn first_that_serves<A, const N: usize>(
+    store: Store,
+    request: &StoreRequest,
+    ways: [(Way, LocalBoxFuture<'_, Result<Attempt<A>, StoreError>>); N],
+) -> Result<(FoundStore<A>, Option<Server>), StoreError> {
+    let mut why = vec![store.not_given()];
+    for (way, attempt) in ways {
+        if request.served_before.is_some_and(|before| way < before) {
+            continue;
+        }
+        match attempt.await? {
+            Attempt::Serves(mut found, server) => {
+                why.append(&mut found.notes);
+                found.notes = why;
+                return Ok((found, Some(server)));
+            }
+            Attempt::Passes(reason) => why.push(reason),
+        }
+    }
+    Err(StoreError::NoWay { store, why })
 }
 
 impl Stores {
@@ -279,7 +396,9 @@ impl Stores {
         // Noted first: it may exist even if we never hear so.
         self.made.lock().unwrap_or_else(PoisonError::into_inner).push(name.clone());
         let how = match self.postgres.way {
-            Way::Local => Copying::quickest(&self.postgres.version),
+            Way::Container | Way::Local | Way::Unpacked => {
+                Copying::quickest(&self.postgres.version)
+            }
             Way::Given => Copying::AsConfigured,
         };
         self.postgres.address.create_database(&name, template, how).await?;
@@ -308,8 +427,8 @@ impl Stores {
     /// A given Redis is left as it is: what it holds may be someone's.
     pub async fn empty_redis(&self) -> Result<(), StoreError> {
         match &self.redis {
-            Some(FoundStore { way: Way::Local, address, .. }) => address.empty().await,
-            Some(FoundStore { way: Way::Given, .. }) | None => Ok(()),
+            Some(found) if found.way != Way::Given => found.address.empty().await,
+            Some(_) | None => Ok(()),
         }
     }
 
@@ -327,7 +446,7 @@ impl Stores {
     async fn drop_what_we_made(&mut self) -> Result<(), StoreError> {
         let made = std::mem::take(self.made.get_mut().unwrap_or_else(PoisonError::into_inner));
         match self.postgres.way {
-            Way::Local => Ok(()),
+            Way::Container | Way::Local | Way::Unpacked => Ok(()),
             Way::Given => drop_all(&self.postgres.address, &made).await,
         }
     }
@@ -385,10 +504,10 @@ mod tests {
         StoreRequest {
             run: "test".to_owned(),
             redis: true,
-            redis_url: None,
-            postgres_url: None,
-            search_path: None,
+            choice: StoreChoice::default(),
+            served_before: None,
             patience: Duration::from_secs(2),
+            steps: Steps::default(),
         }
     }
 
@@ -396,8 +515,11 @@ mod tests {
     async fn a_given_store_that_does_not_answer_is_an_error() {
         let nobody = super::super::ports::free_address().unwrap();
         let given = StoreRequest {
-            redis_url: Some(Secret::new(format!("redis://u:pw@{nobody}/3"))),
-            postgres_url: Some(Secret::new(format!("postgres://u:pw@{nobody}/db"))),
+            choice: StoreChoice {
+                redis_url: Some(Secret::new(format!("redis://u:pw@{nobody}/3"))),
+                postgres_url: Some(Secret::new(format!("postgres://u:pw@{nobody}/db"))),
+                ..StoreChoice::default()
+            },
             ..request()
         };
         let error = find(&given).await.unwrap_err().to_string();
@@ -406,8 +528,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_given_text_that_is_no_url_is_not_repeated() {
-        let given = StoreRequest { postgres_url: Some(Secret::new("s3cret")), ..request() };
-        let error = find(&StoreRequest { redis: false, ..given }).await.unwrap_err();
+        let choice =
+            StoreChoice { postgres_url: Some(Secret::new("s3cret")), ..StoreChoice::default() };
+        let given = StoreRequest { redis: false, choice, ..request() };
+        let error = find(&given).await.unwrap_err();
         assert_snapshot!(error, @"--postgres-url is not the URL of a Postgres: it is no URL at all; write it as in `postgres://user:password@127.0.0.1:5432/postgres`");
     }
 
