@@ -8,7 +8,10 @@ use std::{
 };
 
 use clap::Parser;
-use harness::cli::{Cli, ExitStatus, Surroundings};
+use harness::{
+    cli::{Cli, ExitStatus, Surroundings},
+    target::supervisor,
+};
 
 /// The width of a report where the terminal does not say.
 const WIDTH: u16 = 100;
@@ -30,6 +33,7 @@ fn main() -> ExitCode {
             );
         }
     };
+    supervisor::supervised_by(&program);
     let (out_is_terminal, err_is_terminal) = (io::stdout().is_terminal(), err.is_terminal());
     let variable = |name: &str| env::var_os(name).and_then(|value| value.into_string().ok());
     let width = variable("COLUMNS").and_then(|text| text.parse().ok()).unwrap_or(WIDTH);
@@ -46,6 +50,8 @@ fn main() -> ExitCode {
     // A panic is a defect of ours; its own text has been printed by then.
     let ended =
         panic::catch_unwind(AssertUnwindSafe(|| runtime.block_on(cli.run(&mut surroundings))));
+    drop(runtime);
+    supervisor::dismissed();
     match ended {
         Ok(Ok(status)) => ExitCode::from(status as u8),
         Ok(Err(error)) => fail(&mut err, &error.told(), error.status()),

@@ -15,6 +15,7 @@ pub mod probe;
 pub mod progress;
 pub mod replay;
 pub mod report;
+pub mod supervise;
 pub mod target;
 pub mod up;
 
@@ -93,6 +94,9 @@ enum Command {
     /// Carries out an order of `load`.
     #[command(name = crate::load::attacker::SUBCOMMAND, hide = true)]
     Attack,
+    /// Ends and removes what a killed `gauntlet` leaves behind.
+    #[command(name = crate::target::supervisor::SUBCOMMAND, hide = true)]
+    Supervise,
     /// Judges a stored run again, or drives its failing plans once more.
     ///
     /// To look into a failure, or to see whether a later gauntlet judges an earlier run otherwise. A
@@ -340,6 +344,7 @@ impl Cli {
             Command::Defects(args) => args.run(around).await,
             Command::Load(args) => args.run(around).await,
             Command::Attack => attack::run(around).await,
+            Command::Supervise => supervise::run().await,
             Command::Replay(args) => args.run(around).await,
             Command::Report(args) => args.run(around).await,
             Command::List(args) => args.run(around).await,

@@ -14,8 +14,8 @@ pub mod launch;
 pub mod output;
 pub mod binaries;
 pub mod stack_folder;
+pub mod supervisor;
 mod process_group;
-mod watchdog;
 mod ready;
 mod ports;
 

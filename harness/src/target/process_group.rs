@@ -1,7 +1,7 @@
 //! A process and everything it starts, stopped together.
 //!
 //! The process leads a group of its own: a Ctrl-C meant for us does not reach it, and whatever it
-//! started and left behind is killed with it. Dropping the group ends it too, and a watchdog ends
+//! started and left behind is killed with it. Dropping the group ends it too, and the supervisor ends
 //! it if we are killed, so nothing outlives a run.
 
 use std::{io, process::ExitStatus, thread, time::Duration};
@@ -16,7 +16,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::watchdog::Watchdog;
+use super::supervisor::{self, Ward};
 use crate::clock::Clock;
 
 /// How long a dropped group may take to end before it is killed.
@@ -28,7 +28,7 @@ pub(super) struct ProcessGroup {
     child: Child,
     leader: Pid,
     farewell: Signal,
-    watchdog: Option<Watchdog>,
+    ward: Option<Ward>,
     over: bool,
 }
 
@@ -44,12 +44,13 @@ pub struct Ending {
 impl ProcessGroup {
     /// Starts `command`, which is asked to end by `farewell`.
     pub(super) fn spawn(mut command: Command, farewell: Signal) -> io::Result<ProcessGroup> {
-        let child = command.process_group(0).kill_on_drop(true).spawn()?;
+        let (mark, value) = supervisor::mark();
+        let child = command.env(mark, value).process_group(0).kill_on_drop(true).spawn()?;
         let id = child.id().and_then(|id| i32::try_from(id).ok());
         let leader =
             id.map(Pid::from_raw).ok_or_else(|| io::Error::other("it has no process id"))?;
-        let mut group = ProcessGroup { child, leader, farewell, watchdog: None, over: false };
-        group.watchdog = Some(Watchdog::over_group(leader, farewell)?);
+        let mut group = ProcessGroup { child, leader, farewell, ward: None, over: false };
+        group.ward = Some(supervisor::over_group(leader, farewell)?);
         Ok(group)
     }
 
@@ -106,7 +107,7 @@ impl ProcessGroup {
             self.over = true;
             // A group without members is what we want.
             let _ = killpg(self.leader, Signal::SIGKILL);
-            self.watchdog = None;
+            self.ward = None;
         }
     }
 }

@@ -1,19 +1,12 @@
 //! A private folder for what a store of ours keeps, gone when the run is.
 
-use std::{
-    fs::{self, Permissions},
-    io,
-    os::unix::fs::{PermissionsExt, chown},
-    path::Path,
-};
+use std::{env, io, os::unix::fs::chown, path::Path};
 
+use crate::target::supervisor::OwnFolder;
 use nix::{
     sys::statvfs::statvfs,
     unistd::{AccessFlags, User, access},
 };
-use tempfile::TempDir;
-
-use crate::target::watchdog::Watchdog;
 
 /// Where Linux keeps files in memory.
 const MEMORY: &str = "/dev/shm";
@@ -26,27 +19,20 @@ const ROOM_WANTED: u128 = 2 << 30;
 /// In memory a database is cloned in milliseconds, whatever else the disk is busy with.
 #[derive(Debug)]
 pub(super) struct Folder {
-    folder: TempDir,
+    folder: OwnFolder,
     in_memory: bool,
-    _watchdog: Watchdog,
 }
 
 impl Folder {
     /// Makes a folder that only `owner` can enter, or only we where there is none.
     pub(super) fn make(owner: Option<&User>) -> io::Result<Folder> {
         let in_memory = has_room(Path::new(MEMORY));
-        let mut builder = tempfile::Builder::new();
-        let builder = builder.prefix("gauntlet-");
-        let folder = match in_memory {
-            true => builder.tempdir_in(MEMORY)?,
-            false => builder.tempdir()?,
-        };
-        let watchdog = Watchdog::over_folder(folder.path())?;
-        fs::set_permissions(folder.path(), Permissions::from_mode(0o700))?;
+        let parent = if in_memory { MEMORY.into() } else { env::temp_dir() };
+        let folder = OwnFolder::make_in(&parent, "gauntlet-")?;
         if let Some(user) = owner {
             chown(folder.path(), Some(user.uid.as_raw()), Some(user.gid.as_raw()))?;
         }
-        Ok(Folder { folder, in_memory, _watchdog: watchdog })
+        Ok(Folder { folder, in_memory })
     }
 
     /// Where it is.
@@ -61,7 +47,7 @@ impl Folder {
 
     /// Removes it with all it holds.
     pub(super) fn remove(self) -> io::Result<()> {
-        self.folder.close()
+        self.folder.remove()
     }
 }
 
@@ -74,6 +60,8 @@ fn has_room(folder: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::{fs, os::unix::fs::PermissionsExt};
+
     use super::*;
 
     #[test]
