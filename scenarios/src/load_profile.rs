@@ -7,7 +7,10 @@ use serde::{Deserialize, Deserializer, Serialize, de::Error};
 use crate::{KeyClass, duration, nearest, order::Pause, profile::ProfileError, settings};
 
 /// The built-in load profiles, by name.
-const BUILT_IN: [(&str, &str); 1] = [("seed_001", include_str!("../profiles/seed_001.toml"))];
+const BUILT_IN: [(&str, &str); 2] = [
+    ("seed_001", include_str!("../profiles/seed_001.toml")),
+    ("demo", include_str!("../profiles/demo.toml")),
+];
 
 /// A named load, and the shapes of a target that it is put on.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]

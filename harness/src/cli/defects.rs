@@ -8,7 +8,8 @@ use serde::Deserialize;
 
 use super::{
     CliError, ExitStatus, Surroundings,
-    check::{duration, one_check},
+    check::duration,
+    checking::one_check,
     interrupt::interrupted,
     progress::Progress,
     target::{ReachArgs, reach, stop},

@@ -3,11 +3,11 @@
 use std::{num::NonZeroU8, path::PathBuf};
 
 use reports::schema::Exit;
-use scenarios::{KeyClass, LoadProfile, Threshold, load_profile::SharedCache};
+use scenarios::{KeyClass, LoadProfile, Threshold};
 
 use super::{
     CliError, ExitStatus, Surroundings,
-    check::of_thresholds,
+    checking::of_thresholds,
     conclude::conclude,
     experiment::{self, Driven},
     progress::Progress,
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     clock::{Clock, Micros, unix_seconds},
-    load::{Experiment, Fate, Measured, experiment::topology, told},
+    load::{Experiment, Fate, Measured, experiment::shapes, told},
     report::{Material, report},
     runner::collect::WireCounts,
     store::{RunFacts, RunFolder},
@@ -92,10 +92,10 @@ enum Modes {
 }
 
 impl Modes {
-    fn take(self, mode: SharedCache) -> bool {
+    fn take(self, is_shared: bool) -> bool {
         match self {
-            Modes::On => mode == SharedCache::On,
-            Modes::Off => mode == SharedCache::Off,
+            Modes::On => is_shared,
+            Modes::Off => !is_shared,
             Modes::Both => true,
         }
     }
@@ -141,19 +141,17 @@ impl LoadArgs {
     /// The shapes of the profile that are left of it.
     fn shapes(&self, profile: &LoadProfile) -> Result<Vec<Topology>, CliError> {
         let takes = |chosen: &[NonZeroU8], number| chosen.is_empty() || chosen.contains(&number);
-        let of_profile = &profile.shapes.replicas_and_workers;
-        let chosen: Vec<_> = of_profile
-            .iter()
-            .filter(|(replicas, workers)| {
-                takes(&self.replicas, *replicas) && takes(&self.workers, *workers)
+        let shapes: Vec<_> = shapes(profile)
+            .into_iter()
+            .filter(|shape| {
+                takes(&self.replicas, shape.replicas)
+                    && takes(&self.workers, shape.workers)
+                    && self.shared_cache.take(shape.redis)
             })
             .collect();
-        let modes =
-            profile.shapes.shared_cache.iter().filter(|mode| self.shared_cache.take(**mode));
-        let shapes: Vec<_> =
-            modes.flat_map(|mode| chosen.iter().map(|shape| topology(**shape, *mode))).collect();
         if shapes.is_empty() {
-            let known: Vec<_> = of_profile
+            let known = &profile.shapes.replicas_and_workers;
+            let known: Vec<_> = known
                 .iter()
                 .map(|(replicas, workers)| format!("{replicas} × {workers}"))
                 .collect();

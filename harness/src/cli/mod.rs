@@ -2,10 +2,12 @@
 
 pub mod attack;
 pub mod check;
+mod checking;
 pub mod codec;
 pub mod completions;
 mod conclude;
 pub mod defects;
+pub mod demo;
 mod experiment;
 mod interrupt;
 pub mod list;
@@ -58,6 +60,14 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Shows everything once, in short: checks and load against the reference gateway, and a report.
+    ///
+    /// For whoever is new here. Two replicas of the gateway that comes along are started on a Redis and a
+    /// Postgres, with a mock provider behind them; the smoke profile is driven, and then a minute of the
+    /// load that showed how reads grow with replicas. Stores are used as given, or found on this machine.
+    /// The last line says where the report is as a page for a browser. Ctrl-C stops in good order, and
+    /// what was done by then is reported.
+    Demo(demo::DemoArgs),
     /// Starts a target, says what it is made of and why, and stays until Ctrl-C.
     ///
     /// For a first look at a stack, or to try things by hand: its replicas, stores and mock provider run
@@ -338,6 +348,7 @@ impl Cli {
     /// When it comes to no result.
     pub async fn run(self, around: &mut Surroundings<'_>) -> Result<ExitStatus, CliError> {
         match self.command {
+            Command::Demo(args) => args.run(around).await,
             Command::Up(args) => args.run(around).await,
             Command::Check(args) => args.run(around).await,
             Command::Codec(args) => args.run(around).await,

@@ -477,8 +477,18 @@ fn ended_by_itself(fate: &Fate) -> Option<(Replica, String)> {
     }
 }
 
+/// The shapes of a profile, in order.
+pub fn shapes(profile: &LoadProfile) -> Vec<Topology> {
+    let shapes = &profile.shapes;
+    let of = |mode: &SharedCache| {
+        let mode = *mode;
+        shapes.replicas_and_workers.iter().map(move |shape| topology(*shape, mode))
+    };
+    shapes.shared_cache.iter().flat_map(of).collect()
+}
+
 /// The topology of a shape.
-pub fn topology(
+fn topology(
     (replicas, workers): (NonZeroU8, NonZeroU8),
     shared_cache: SharedCache,
 ) -> Topology {
