@@ -36,11 +36,17 @@ fn main() -> ExitCode {
     supervisor::supervised_by(&program);
     let (out_is_terminal, err_is_terminal) = (io::stdout().is_terminal(), err.is_terminal());
     let variable = |name: &str| env::var_os(name).and_then(|value| value.into_string().ok());
-    let width = variable("COLUMNS").and_then(|text| text.parse().ok()).unwrap_or(WIDTH);
+    let told = |name: &str| variable(name).filter(|value| !value.is_empty());
+    let is_plain = told("NO_COLOR").is_some() || told("TERM").is_some_and(|term| term == "dumb");
+    // A shell knows its own width, and seldom tells.
+    let width = told("COLUMNS")
+        .and_then(|text| text.parse().ok())
+        .or_else(|| terminal_size::terminal_size().map(|(width, _)| width.0))
+        .unwrap_or(WIDTH);
     let mut surroundings = Surroundings {
         out: &mut io::stdout(),
         err: &mut err,
-        out_is_terminal,
+        colour: out_is_terminal && !is_plain,
         err_is_terminal,
         width,
         program,

@@ -143,7 +143,7 @@ async fn judge(driver: &str, arguments: &[&str]) -> Judgement {
     let mut around = Surroundings {
         out: &mut out,
         err: &mut err,
-        out_is_terminal: false,
+        colour: false,
         err_is_terminal: false,
         width: 100,
         program: std::env::current_exe().unwrap(),

@@ -12,7 +12,7 @@ pub(crate) async fn gauntlet(args: &[&str]) -> (Result<ExitStatus, CliError>, St
     let mut around = Surroundings {
         out: &mut out,
         err: &mut err,
-        out_is_terminal: false,
+        colour: false,
         err_is_terminal: false,
         width: 100,
         program: PathBuf::from("/nowhere/gauntlet"),

@@ -19,18 +19,23 @@ mod described;
 use std::{
     collections::BTreeSet,
     fs, io,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
 use flate2::{Compression, GzBuilder, write::GzEncoder};
 use reports::{FORMS, RunReport, Style};
 use serde_json::Value;
+use tempfile::NamedTempFile;
 
 use self::{described::Described, redactor::Redactor};
 use crate::store::{RunFacts, RunFolder, RunStoreError};
 
 /// How reports are written: for a file.
 const STYLE: Style = Style { colour: false, width: 100 };
+
+/// Whoever may read a file of an archive, and the archive itself where the umask lets them.
+const READABLE: u32 = 0o644;
 
 /// Variables that hold the URL of a store.
 const STORES: [&str; 2] = ["GAUNTLET_REDIS_URL", "GAUNTLET_POSTGRES_URL"];
@@ -43,6 +48,9 @@ pub enum BundleError {
     /// The run cannot be read.
     #[error(transparent)]
     Run(#[from] RunStoreError),
+    /// Something else is there, which an archive must not replace.
+    #[error("cannot pack the run: {} is there and is no file; name one that may be replaced", .0.display())]
+    NotAFile(PathBuf),
     /// The archive cannot be written.
     #[error("cannot pack the run: writing {} failed", path.display())]
     Unwritable {
@@ -53,38 +61,50 @@ pub enum BundleError {
     },
 }
 
-/// Packs a run into the archive `file`, and says how many files it consists of.
-///
-/// `variable` looks up the environment: what is found there that is a secret of the target, or of a
-/// store, is taken out wherever it stands.
-///
-/// # Errors
-///
-/// When the run cannot be read, or the archive cannot be written.
-pub fn pack(
-    folder: &RunFolder,
-    facts: &RunFacts,
-    variable: &dyn Fn(&str) -> Option<String>,
-    file: &Path,
-) -> Result<usize, BundleError> {
-    let report = folder.document(Path::new("report.json"))?;
-    let files = folder.case_files()?;
-    let described = described(&facts.target, variable);
-    let stores = STORES.iter().filter_map(|name| variable(name));
-    let mut secrets: BTreeSet<_> = stores.flat_map(|url| described::passwords(&url)).collect();
-    if let Ok(described) = &described {
-        secrets.extend(described.secrets.iter().cloned());
-    }
-    let redactor = Redactor::new(secrets);
+/// A run that is being packed, file by file. Nothing is left of one that does not come to its end.
+pub struct Packing<'a> {
+    run: &'a RunFolder,
+    redactor: Redactor,
+    archive: Archive,
+    /// What is still to be added.
+    rest: std::vec::IntoIter<PathBuf>,
+    /// Where the archive will be.
+    file: &'a Path,
+}
 
-    // Written aside and moved into place: a file that is there is whole.
-    let aside = file.with_extension("part");
-    let unwritable = |source| BundleError::Unwritable { path: file.to_owned(), source };
-    let packed = || -> Result<usize, BundleError> {
-        let archive = fs::File::create(&aside).map_err(unwritable)?;
-        let mut archive = Archive::new(archive, &redactor.text(&facts.id), facts.started);
-        let report = read(redactor.document(report), Path::new("report.json"), folder)?;
-        let about = about(&report, facts, &described, files.len());
+impl<'a> Packing<'a> {
+    /// Begins the archive `file` of a run with what is told of all of it.
+    ///
+    /// `variable` looks up the environment: what is found there that is a secret of the target, or of
+    /// a store, is taken out wherever it stands.
+    ///
+    /// # Errors
+    ///
+    /// When the run cannot be read, or the archive cannot be written.
+    pub fn begin(
+        run: &'a RunFolder,
+        facts: &RunFacts,
+        variable: &dyn Fn(&str) -> Option<String>,
+        file: &'a Path,
+    ) -> Result<Packing<'a>, BundleError> {
+        if file.exists() && !file.is_file() {
+            return Err(BundleError::NotAFile(file.to_owned()));
+        }
+        let report = run.document(Path::new("report.json"))?;
+        let cases = run.case_files()?;
+        let described = described(&facts.target, variable);
+        let stores = STORES.iter().filter_map(|name| variable(name));
+        let mut secrets: BTreeSet<_> = stores.flat_map(|url| described::passwords(&url)).collect();
+        if let Ok(described) = &described {
+            secrets.extend(described.secrets.iter().cloned());
+        }
+        let redactor = Redactor::new(secrets);
+
+        let unwritable = |source| BundleError::Unwritable { path: file.to_owned(), source };
+        let id = redactor.text(&facts.id);
+        let mut archive = Archive::create(file, &id, facts.started).map_err(unwritable)?;
+        let report = read(redactor.document(report), Path::new("report.json"), run)?;
+        let about = about(&report, facts, &described, cases.len());
         archive.add(Path::new("about.txt"), &redactor.text(&about)).map_err(unwritable)?;
         for form in FORMS {
             let mut shown = Vec::new();
@@ -95,23 +115,37 @@ pub fn pack(
         if let Ok(described) = &described {
             archive.add(Path::new("target.toml"), &described.text).map_err(unwritable)?;
         }
-        for file in [PathBuf::from("run.json")].iter().chain(&files) {
-            let document = redactor.document(folder.document(file)?);
-            archive.add(file, &format!("{document}\n")).map_err(unwritable)?;
-        }
-        archive.end().map_err(unwritable)
-    };
-    let packed = packed();
-    match packed {
-        Ok(packed) => {
-            fs::rename(&aside, file).map_err(unwritable)?;
-            Ok(packed)
-        }
-        Err(error) => {
-            // What is half-written helps nobody; that it is in the way is the lesser trouble.
-            drop(fs::remove_file(&aside));
-            Err(error)
-        }
+        let rest: Vec<_> = [PathBuf::from("run.json")].into_iter().chain(cases).collect();
+        Ok(Packing { run, redactor, archive, rest: rest.into_iter(), file })
+    }
+
+    /// How many files are still to be added.
+    pub fn left(&self) -> usize {
+        self.rest.len()
+    }
+
+    /// Adds the next file, if one is left, and says whether it did.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read, or the archive cannot be written.
+    pub fn step(&mut self) -> Result<bool, BundleError> {
+        let Some(next) = self.rest.next() else { return Ok(false) };
+        let document = self.redactor.document(self.run.document(&next)?);
+        self.archive
+            .add(&next, &format!("{document}\n"))
+            .map_err(|source| BundleError::Unwritable { path: self.file.to_owned(), source })?;
+        Ok(true)
+    }
+
+    /// Ends the archive, puts it where it was asked for, and says how many files it has.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written.
+    pub fn end(self) -> Result<usize, BundleError> {
+        let unwritable = |source| BundleError::Unwritable { path: self.file.to_owned(), source };
+        self.archive.end(self.file).map_err(unwritable)
     }
 }
 
@@ -179,33 +213,47 @@ fn about(
     about
 }
 
-/// A compressed archive of text files in one folder.
+/// A compressed archive of text files in one folder. It is written aside and moved into place, so that
+/// a file that is there is whole.
 struct Archive {
-    tar: tar::Builder<GzEncoder<fs::File>>,
+    tar: tar::Builder<GzEncoder<NamedTempFile>>,
     folder: PathBuf,
     moment: u64,
     files: usize,
 }
 
 impl Archive {
-    fn new(file: fs::File, folder: &str, moment: u64) -> Archive {
-        let zip = GzBuilder::new().write(file, Compression::default());
-        Archive { tar: tar::Builder::new(zip), folder: PathBuf::from(folder), moment, files: 0 }
+    /// Begins the archive that is to be `file`.
+    fn create(file: &Path, folder: &str, moment: u64) -> io::Result<Archive> {
+        let aside = match file.parent() {
+            Some(parent) if parent != Path::new("") => parent,
+            _ => Path::new("."),
+        };
+        let name = file.file_name().unwrap_or_default();
+        let aside = tempfile::Builder::new()
+            .prefix(name)
+            .suffix(".part")
+            .permissions(fs::Permissions::from_mode(READABLE))
+            .tempfile_in(aside)?;
+        let zip = GzBuilder::new().write(aside, Compression::default());
+        Ok(Archive { tar: tar::Builder::new(zip), folder: PathBuf::from(folder), moment, files: 0 })
     }
 
     /// Adds a file. Neither its owner nor the machine's time can be told from it.
     fn add(&mut self, name: &Path, text: &str) -> io::Result<()> {
         let mut header = tar::Header::new_gnu();
         header.set_size(text.len() as u64);
-        header.set_mode(0o644);
+        header.set_mode(READABLE);
         header.set_mtime(self.moment);
         self.files += 1;
         self.tar.append_data(&mut header, self.folder.join(name), text.as_bytes())
     }
 
     /// Ends the archive, and says how many files it has.
-    fn end(self) -> io::Result<usize> {
-        self.tar.into_inner()?.finish()?.sync_all()?;
+    fn end(self, file: &Path) -> io::Result<usize> {
+        let whole = self.tar.into_inner()?.finish()?;
+        whole.as_file().sync_all()?;
+        whole.persist(file).map_err(|error| error.error)?;
         Ok(self.files)
     }
 }

@@ -1,6 +1,10 @@
 //! Takes secrets out of what leaves this machine: also those that are encoded, or known by heart.
 
-use std::{borrow::Cow, collections::BTreeSet};
+use std::{
+    borrow::Cow,
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use base64::{
     Engine,
@@ -39,11 +43,23 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
         .with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
+/// So much text is remembered with what is left of it: a history says the same over and over.
+const REMEMBERED: usize = 32 << 20;
+
 /// Knows what must not leave.
 #[derive(Debug, Default)]
 pub(super) struct Redactor {
     /// Longest first: one may be part of another.
     exact: Vec<String>,
+    seen: RefCell<Seen>,
+}
+
+/// Texts that were looked through.
+#[derive(Debug, Default)]
+struct Seen {
+    /// What is left of each, where that is not all of it.
+    left: BTreeMap<String, Option<String>>,
+    bytes: usize,
 }
 
 impl Redactor {
@@ -53,12 +69,17 @@ impl Redactor {
             |secret: &String| secret.len() >= SHORTEST && !WORDS.contains(&secret.as_str());
         let mut exact: Vec<_> = secrets.into_iter().filter(is_told_apart).collect();
         exact.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
-        Redactor { exact }
+        Redactor { exact, seen: RefCell::default() }
     }
 
     /// The text without secrets.
     pub(super) fn text(&self, text: &str) -> String {
-        self.looked_through(text, DEEPEST)
+        if let Some(left) = self.seen.borrow().left.get(text) {
+            return left.as_deref().unwrap_or(text).to_owned();
+        }
+        let left = self.looked_through(text, DEEPEST);
+        self.seen.borrow_mut().remember(text, &left);
+        left
     }
 
     /// The document without secrets. Names of fields stay, unless they are secrets themselves.
@@ -101,6 +122,16 @@ impl Redactor {
             text = without_tokens(&text, encoding, hides);
         }
         text
+    }
+}
+
+impl Seen {
+    fn remember(&mut self, text: &str, left: &str) {
+        let is_less = left != text;
+        self.bytes += text.len() + if is_less { left.len() } else { 0 };
+        if self.bytes <= REMEMBERED {
+            self.left.insert(text.to_owned(), is_less.then(|| left.to_owned()));
+        }
     }
 }
 
@@ -225,6 +256,16 @@ mod tests {
             assert_eq!(redactor().text(&format!("it is {written}!")), "it is [redacted]!");
         }
         assert_eq!(redactor().text(&STANDARD_NO_PAD.encode(hex(secret))), "[redacted]");
+    }
+
+    #[test]
+    fn what_is_said_twice_is_looked_through_as_it_was_at_first() {
+        let redactor = redactor();
+        for text in ["it is hunter-2", "it is nothing"] {
+            assert_eq!(redactor.text(text), redactor.text(text));
+        }
+        assert_eq!(redactor.text("it is hunter-2"), "it is [redacted]");
+        assert_eq!(redactor.seen.borrow().left.len(), 2);
     }
 
     #[test]

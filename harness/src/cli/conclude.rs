@@ -22,7 +22,7 @@ pub(super) fn conclude(
     let format = if json {
         Format::Json
     } else {
-        Format::Terminal(Style { colour: around.out_is_terminal, width: around.width })
+        Format::Terminal(Style { colour: around.colour, width: around.width })
     };
     reports::render(report, format, around.out).map_err(io::Error::other)?;
     Ok(())

@@ -93,7 +93,7 @@ impl DefectsArgs {
         }
         let names: Vec<_> = planted.iter().map(|defect| defect.name.clone()).collect();
         let shown: Vec<_> = names.iter().filter_map(|name| kills.get(name)).cloned().collect();
-        let style = reports::Style { colour: around.out_is_terminal, width: around.width };
+        let style = reports::Style { colour: around.colour, width: around.width };
         kill_matrix(&shown, style, around.out)?;
         let all = shown.len() == planted.len();
         Ok(if shown.iter().any(|kill| kill.caught_seeds < kill.seeds) {

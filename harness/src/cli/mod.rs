@@ -164,8 +164,8 @@ pub struct Surroundings<'a> {
     pub out: &'a mut dyn Write,
     /// Where progress and errors go.
     pub err: &'a mut dyn Write,
-    /// Whether results go to a terminal.
-    pub out_is_terminal: bool,
+    /// Whether results may be in colour.
+    pub colour: bool,
     /// Whether progress goes to a terminal.
     pub err_is_terminal: bool,
     /// The width of the terminal.
@@ -295,9 +295,10 @@ impl CliError {
     /// What the process tells its caller.
     pub fn status(&self) -> ExitStatus {
         match self {
-            CliError::Usage(_) | CliError::Description(_) | CliError::Profile(_) => {
-                ExitStatus::Usage
-            }
+            CliError::Usage(_)
+            | CliError::Description(_)
+            | CliError::Profile(_)
+            | CliError::Bundle(BundleError::NotAFile(_)) => ExitStatus::Usage,
             CliError::Store(error) | CliError::Bundle(BundleError::Run(error)) => of_store(error),
             CliError::Reach(_)
             | CliError::Binary(_)

@@ -8,8 +8,8 @@ use std::{
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use reports::{FORMS, Form, RunReport, Style};
 
-use super::{CliError, ExitStatus, Surroundings};
-use crate::{bundle, store::RunFolder};
+use super::{CliError, ExitStatus, Surroundings, interrupt::interrupted, progress::Progress};
+use crate::{bundle::Packing, runner::steps::Steps, store::RunFolder};
 
 /// What stands for the run of a folder that began last.
 const LATEST: &str = "latest";
@@ -40,6 +40,10 @@ pub struct ReportArgs {
     /// target's description, all without secrets, fit for a public issue.
     #[arg(long, value_name = "FILE.tar.gz", conflicts_with_all = ["format", "out"])]
     bundle: Option<PathBuf>,
+
+    /// Say nothing while it is packed.
+    #[arg(long)]
+    quiet: bool,
 }
 
 fn form_parser() -> impl TypedValueParser<Value = Form> {
@@ -54,20 +58,16 @@ impl ReportArgs {
     /// # Errors
     ///
     /// When there is no such run, it cannot be read, or nothing can be written.
-    #[expect(clippy::unused_async, reason = "every subcommand is called alike")]
     pub async fn run(&self, around: &mut Surroundings<'_>) -> Result<ExitStatus, CliError> {
         let folder = found(&self.run)?;
         if let Some(file) = &self.bundle {
-            let (folder, facts) = RunFolder::open(&folder)?;
-            let files = bundle::pack(&folder, &facts, around.variable, file)?;
-            writeln!(around.out, "{files} files, without secrets, in {}", file.display())?;
-            return Ok(ExitStatus::Pass);
+            return self.pack(&folder, file, around).await;
         }
         let report = RunFolder::at(&folder).report()?;
         readable(&report)?;
         match &self.out {
             None => {
-                let style = Style { colour: around.out_is_terminal, width: around.width };
+                let style = Style { colour: around.colour, width: around.width };
                 reports::render(&report, (self.format.format)(style), around.out)?;
             }
             Some(file) => {
@@ -77,6 +77,43 @@ impl ReportArgs {
                     .map_err(|source| CliError::Unwritable { path: file.clone(), source })?;
             }
         }
+        Ok(ExitStatus::Pass)
+    }
+}
+
+impl ReportArgs {
+    /// Packs the run of a folder into `file`. Nothing is left of it where somebody wants an end.
+    async fn pack(
+        &self,
+        folder: &Path,
+        file: &Path,
+        around: &mut Surroundings<'_>,
+    ) -> Result<ExitStatus, CliError> {
+        let (folder, facts) = RunFolder::open(folder)?;
+        let variable = around.variable;
+        let steps = Steps::default();
+        steps.begin("packing the report");
+        let packing = async {
+            let mut packing = Packing::begin(&folder, &facts, variable, file)?;
+            let all = packing.left();
+            steps.begin(&format!("packing {all} files of plans and histories"));
+            while packing.step()? {
+                // Whoever waits for this can look at the time, and at Ctrl-C.
+                tokio::task::yield_now().await;
+            }
+            Ok::<_, CliError>(packing.end()?)
+        };
+        let packing = async {
+            tokio::select! {
+                biased;
+                () = interrupted() => Err(CliError::Interrupted),
+                files = packing => files,
+            }
+        };
+        let mut progress = Progress::new(around.err, around.err_is_terminal, self.quiet, None);
+        let files = progress.while_at(&facts.id, &steps, packing).await;
+        progress.end();
+        writeln!(around.out, "{} files, without secrets, in {}", files?, file.display())?;
         Ok(ExitStatus::Pass)
     }
 }
