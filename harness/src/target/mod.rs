@@ -16,6 +16,7 @@ pub mod binaries;
 pub mod stack_folder;
 pub mod supervisor;
 mod process_group;
+mod engine;
 mod ready;
 mod ports;
 

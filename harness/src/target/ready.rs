@@ -1,6 +1,6 @@
-//! Waits for a process that was just started to answer.
+//! Waits for what was just started to answer, be it a process or a container.
 
-use std::{process::ExitStatus, time::Duration};
+use std::{io, process::ExitStatus, time::Duration};
 
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
@@ -8,6 +8,22 @@ use super::process_group::ProcessGroup;
 
 /// How often we ask.
 const STEP: Duration = Duration::from_millis(20);
+
+/// What may end instead of answering.
+pub(super) trait Ends {
+    /// Waits for it to end by itself.
+    ///
+    /// # Errors
+    ///
+    /// When the system has lost sight of it.
+    async fn end(&mut self) -> io::Result<ExitStatus>;
+}
+
+impl Ends for ProcessGroup {
+    async fn end(&mut self) -> io::Result<ExitStatus> {
+        self.wait().await
+    }
+}
 
 /// What came of waiting.
 #[derive(Debug)]
@@ -20,11 +36,11 @@ pub(super) enum Waited<T> {
     Late,
 }
 
-/// Asks until `answer` gives something, `process` ends or `patience` is over.
+/// Asks until `answer` gives something, `started` ends or `patience` is over.
 ///
 /// A single answer may take as long as it likes; it is dropped when one of the other two happens.
 pub(super) async fn until_ready<T>(
-    process: &mut ProcessGroup,
+    started: &mut impl Ends,
     patience: Duration,
     mut answer: impl AsyncFnMut() -> Option<T>,
 ) -> Waited<T> {
@@ -41,9 +57,9 @@ pub(super) async fn until_ready<T>(
     let first = async {
         tokio::select! {
             biased;
-            ended = process.wait() => match ended {
+            ended = started.end() => match ended {
                 Ok(status) => Waited::Exited(status),
-                // The system has lost sight of it, so it will not answer.
+                // Nobody can see it, so it will not answer.
                 Err(_) => Waited::Late,
             },
             ready = asking => Waited::Ready(ready),

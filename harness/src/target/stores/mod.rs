@@ -26,12 +26,14 @@ use super::secret::Secret;
 use crate::runner::steps::Steps;
 
 mod given;
+mod containers;
 mod local;
 mod process;
 mod folder;
 mod postgres;
 mod redis;
 
+use containers::StoreContainer;
 use postgres::Copying;
 pub use postgres::PostgresAddress;
 use process::StoreProcess;
@@ -91,6 +93,8 @@ pub struct Stores {
 /// What runs a store of ours, for as long as it is wanted.
 #[derive(Debug)]
 enum Server {
+    /// A container.
+    Container(StoreContainer),
     /// A process.
     Process(StoreProcess),
 }
@@ -99,6 +103,7 @@ impl Server {
     /// Stops it, and removes what it kept.
     async fn stop(self) -> Result<(), StoreError> {
         match self {
+            Server::Container(container) => container.stop().await,
             Server::Process(process) => process.stop().await,
         }
     }
@@ -266,6 +271,21 @@ pub enum StoreError {
         /// Why each way does not serve, in the order of trying.
         why: Vec<String>,
     },
+    /// The image that a person named does not serve.
+    #[error("the {store} of the image {image} that {} names cannot be used: {why}", store.image_flag())]
+    Image {
+        /// Which store.
+        store: Store,
+        /// The image.
+        image: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A container of ours is still there.
+    #[error(
+        "a container was not removed; `docker ps --filter label=org.gauntlet.run` shows it, `docker rm --force` removes it"
+    )]
+    NotRemoved(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// Postgres refuses to run as root, and there is nobody else to run it as.
     #[error(
         "Postgres does not run as root, and this system has neither a user `postgres` nor `nobody`; run as another user, or give --postgres-url"
@@ -351,7 +371,10 @@ async fn find_redis(
     if let Some(url) = &request.choice.redis_url {
         return Ok((given::redis(url, request.patience).await?, None));
     }
-    let ways = [(Way::Local, local::redis(request).boxed_local())];
+    let ways = [
+        (Way::Container, containers::redis(request).boxed_local()),
+        (Way::Local, local::redis(request).boxed_local()),
+    ];
     first_that_serves(Store::Redis, request, ways).await
 }
 
@@ -361,7 +384,10 @@ async fn find_postgres(
     if let Some(url) = &request.choice.postgres_url {
         return Ok((given::postgres(url, request.patience).await?, None));
     }
-    let ways = [(Way::Local, local::postgres(request).boxed_local())];
+    let ways = [
+        (Way::Container, containers::postgres(request).boxed_local()),
+        (Way::Local, local::postgres(request).boxed_local()),
+    ];
     first_that_serves(Store::Postgres, request, ways).await
 }
 

@@ -34,7 +34,7 @@ const STOP_PATIENCE: Duration = Duration::from_secs(5);
 const LAST_WORDS: usize = 20;
 
 /// The superuser of a Postgres of ours.
-const SUPERUSER: &str = "gauntlet";
+pub(super) const SUPERUSER: &str = "gauntlet";
 
 /// A process of ours, and what it keeps.
 #[derive(Debug)]
@@ -136,7 +136,7 @@ pub(super) async fn postgres(
 }
 
 /// Private, quick, and durable no longer than the run.
-const SETTINGS: [&str; 11] = [
+pub(super) const SETTINGS: [&str; 11] = [
     "listen_addresses=127.0.0.1",
     // A socket's path has a length limit that temporary folders may exceed; nobody needs one.
     "unix_socket_directories=",
