@@ -22,7 +22,9 @@ pub enum Capability {
     ModelList,
     /// Each replica can be addressed by itself, and there are at least two.
     Replicas,
-    /// What the gateway says to Redis is seen on the wire.
+    /// What the gateway asks of Redis is seen: commands with their keys and values.
+    RedisCommands,
+    /// What the gateway says to Redis is seen on the wire, and what Redis replies.
     RedisWire,
     /// What the gateway says to Postgres is seen on the wire.
     PostgresWire,
@@ -38,12 +40,13 @@ pub enum Capability {
 
 impl Capability {
     /// Every capability there is.
-    pub const ALL: [Capability; 11] = [
+    pub const ALL: [Capability; 12] = [
         Capability::VirtualKeys,
         Capability::Teams,
         Capability::Users,
         Capability::ModelList,
         Capability::Replicas,
+        Capability::RedisCommands,
         Capability::RedisWire,
         Capability::PostgresWire,
         Capability::Logs,
@@ -62,15 +65,38 @@ impl Capability {
                 "a gateway that lists models, at the path that the adapter knows"
             }
             Capability::Replicas => "two addresses or more: `replicas`",
+            Capability::RedisCommands => {
+                "the Redis that replicas share, which we may MONITOR: `redis_url`"
+            }
             Capability::RedisWire | Capability::PostgresWire => {
                 "a [managed] target, whose stores are reached through our store proxies"
             }
-            Capability::Logs => "a [managed] target, whose output is read as it is written",
-            Capability::MockUpstream => {
-                "a [managed] target whose models point at {upstream_url}, or `mock_url`"
+            Capability::Logs => {
+                "the log of each replica, with a line for each request's end: `logs`"
             }
+            Capability::MockUpstream => "models that end at a mock provider of ours: `mock_url`",
             Capability::OwnStacks => "a [managed] target, which we start in any shape",
             Capability::NextBuild => "a [managed.next] with the command of the adjacent release",
+        }
+    }
+
+    /// The line of `target.toml` that makes the difference, with values to be replaced.
+    pub fn line(self) -> &'static str {
+        match self {
+            Capability::VirtualKeys | Capability::Teams | Capability::Users => {
+                "admin_key = \"os.environ/GAUNTLET_ADMIN_KEY\""
+            }
+            Capability::ModelList => "adapter = \"litellm\"",
+            Capability::Replicas => {
+                "replicas = [\"http://127.0.0.1:4000\", \"http://127.0.0.1:4001\"]"
+            }
+            Capability::RedisCommands => "redis_url = \"os.environ/GATEWAY_REDIS_URL\"",
+            Capability::Logs => "logs = [\"gateway-0.log\", \"gateway-1.log\"]",
+            Capability::MockUpstream => "mock_url = \"http://127.0.0.1:9100\"",
+            Capability::RedisWire | Capability::PostgresWire | Capability::OwnStacks => {
+                "[managed] command = [\"gateway\", \"--config\", \"{config}\", \"--port\", \"{port}\"]"
+            }
+            Capability::NextBuild => "[managed.next] command = [\"next/gateway\", …]",
         }
     }
 }
@@ -83,6 +109,7 @@ impl fmt::Display for Capability {
             Capability::Users => "users",
             Capability::ModelList => "lists of models",
             Capability::Replicas => "addressable replicas",
+            Capability::RedisCommands => "Redis commands",
             Capability::RedisWire => "Redis on the wire",
             Capability::PostgresWire => "Postgres on the wire",
             Capability::Logs => "logs",

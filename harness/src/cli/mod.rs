@@ -7,6 +7,7 @@ pub mod codec;
 pub mod completions;
 mod conclude;
 pub mod defects;
+pub mod init;
 pub mod demo;
 mod experiment;
 mod interrupt;
@@ -126,6 +127,13 @@ enum Command {
     /// them, the scenarios of a load, the faults that strike stores, and profiles. With `--why`, the
     /// reason of each, and the public reports of what went wrong before.
     List(list::ListArgs),
+    /// Asks a gateway that runs what it is, and writes its `target.toml`.
+    ///
+    /// The way in for a gateway that we do not start. It is asked which product it is, which models it
+    /// offers and whether the admin key works; what is known is written, and what would let more be seen
+    /// stands in the file as comments. It tells too how to point the gateway at the mock provider. The key
+    /// itself is never written.
+    Init(init::InitArgs),
     /// Says what a target can do and lets us see, and what would change that.
     ///
     /// To be run first on a gateway that is new here. Each capability is tried out and not believed: a key
@@ -246,6 +254,9 @@ pub enum CliError {
     /// The target cannot be used.
     #[error("cannot use the target")]
     Reach(#[from] ReachError),
+    /// A gateway that runs cannot be described.
+    #[error("cannot describe the gateway")]
+    Init(#[from] init::InitError),
     /// One of our own binaries is missing.
     #[error("cannot use the target")]
     Binary(#[from] MissingBinary),
@@ -302,6 +313,7 @@ impl CliError {
             CliError::Store(error) | CliError::Bundle(BundleError::Run(error)) => of_store(error),
             CliError::Reach(_)
             | CliError::Binary(_)
+            | CliError::Init(_)
             | CliError::Driver(_)
             | CliError::Load(_)
             | CliError::Attack(_)
@@ -360,6 +372,7 @@ impl Cli {
             Command::Replay(args) => args.run(around).await,
             Command::Report(args) => args.run(around).await,
             Command::List(args) => args.run(around).await,
+            Command::Init(args) => args.run(around).await,
             Command::Probe(args) => args.run(around).await,
             Command::Completions(args) => args.run(around),
             Command::Man(args) => args.run(around),

@@ -1,22 +1,42 @@
 //! `gauntlet probe`: what a target can do and lets us see, what not, and what would change that.
 
+use std::io::{self, Write};
+
+use serde_json::{Value, json};
+
 use super::{
     CliError, ExitStatus, Surroundings,
     progress::Progress,
     target::{TargetArgs, reach, stop},
     up::describe,
 };
-use crate::{checks, runner::run::lacking};
+use crate::{
+    capability::{Capability, Probed},
+    check::Check,
+    checks,
+    runner::reach::Reached,
+};
+
+/// The version of what `--json` writes.
+const VERSION: u32 = 1;
 
 /// Arguments of `gauntlet probe`.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:
   gauntlet probe --target reference
-  gauntlet probe --target target.toml --allow-host gateway.example")]
+  gauntlet probe --target target.toml --why --allow-host gateway.example")]
 pub struct ProbeArgs {
     #[command(flatten)]
     target: TargetArgs,
+
+    /// Name the checks that each gap keeps from being applicable.
+    #[arg(long)]
+    why: bool,
+
+    /// As JSON, checks included.
+    #[arg(long)]
+    json: bool,
 
     /// Say nothing while it runs.
     #[arg(long)]
@@ -33,26 +53,199 @@ impl ProbeArgs {
         let request = self.target.request(around, Vec::new())?;
         let mut progress = Progress::new(around.err, around.err_is_terminal, self.quiet, None);
         let reached = reach(request, &self.target.target, &mut progress).await?;
-        let told = (|| -> std::io::Result<usize> {
-            describe(&reached, around.out)?;
-            writeln!(around.out)?;
-            for probed in &reached.probed {
-                let mark = if probed.confirmed { "yes" } else { "no " };
-                writeln!(
-                    around.out,
-                    "{mark}  {:<22} {}",
-                    probed.capability.to_string(),
-                    probed.note
-                )?;
-            }
-            let applicable = checks::ALL
-                .iter()
-                .filter(|check| lacking(check, |capability| reached.has(capability)).is_none())
-                .count();
-            writeln!(around.out, "\n{applicable} of {} checks apply", checks::ALL.len())?;
-            Ok(applicable)
-        })();
+        let probed = reached.probed.clone();
+        let found = Found::of(&probed);
+        let told = match self.json {
+            true => writeln!(around.out, "{:#}", found.json(&self.target.target, &reached)),
+            false => describe(&reached, around.out).and_then(|()| found.tell(self.why, around.out)),
+        };
         stop(reached, &self.target.target, &mut progress).await;
-        Ok(if told? == 0 { ExitStatus::NothingRan } else { ExitStatus::Pass })
+        told?;
+        Ok(if found.applicable.is_empty() { ExitStatus::NothingRan } else { ExitStatus::Pass })
+    }
+}
+
+/// What a probe found, and what follows from it.
+struct Found<'a> {
+    probed: &'a [Probed],
+    /// The checks that apply.
+    applicable: Vec<&'static str>,
+    gaps: Vec<Gap<'a>>,
+}
+
+/// A capability that the target lacks.
+struct Gap<'a> {
+    probed: &'a Probed,
+    /// The checks that would apply if this alone were there.
+    alone: Vec<&'static str>,
+    /// Those that would need more beside it.
+    with_others: Vec<&'static str>,
+}
+
+/// What one line of a description opens: these capabilities come together.
+fn opened_with(capability: Capability) -> Vec<Capability> {
+    let line = capability.line();
+    Capability::ALL.into_iter().filter(|other| other.line() == line).collect()
+}
+
+impl<'a> Found<'a> {
+    fn of(probed: &'a [Probed]) -> Found<'a> {
+        let has = |capability| probed.iter().any(|it| it.capability == capability && it.confirmed);
+        let lacks = |check: &Check| -> Vec<Capability> {
+            check.needs.iter().copied().filter(|capability| !has(*capability)).collect()
+        };
+        let gap = |probed: &'a Probed| {
+            let opened = opened_with(probed.capability);
+            let waiting = checks::ALL
+                .iter()
+                .map(|check| (check.id, lacks(check)))
+                .filter(|(_, lacks)| lacks.contains(&probed.capability));
+            let (alone, others): (Vec<_>, Vec<_>) =
+                waiting.partition(|(_, lacks)| lacks.iter().all(|it| opened.contains(it)));
+            let ids = |checks: Vec<(&'static str, _)>| checks.into_iter().map(|it| it.0).collect();
+            Gap { probed, alone: ids(alone), with_others: ids(others) }
+        };
+        let applicable = checks::ALL.iter().filter(|check| lacks(check).is_empty());
+        Found {
+            probed,
+            applicable: applicable.map(|check| check.id).collect(),
+            gaps: probed.iter().filter(|probed| !probed.confirmed).map(gap).collect(),
+        }
+    }
+
+    fn tell(&self, why: bool, out: &mut dyn Write) -> io::Result<()> {
+        writeln!(out)?;
+        for Probed { capability, confirmed, note } in self.probed {
+            let mark = if *confirmed { "yes" } else { "no " };
+            writeln!(out, "{mark}  {:<22} {note}", capability.to_string())?;
+        }
+        if !self.gaps.is_empty() {
+            writeln!(out, "\nwhat each gap takes in target.toml, and what it would add:")?;
+        }
+        let mut told: Vec<&str> = Vec::new();
+        for gap in &self.gaps {
+            let line = gap.probed.capability.line();
+            if told.contains(&line) {
+                continue;
+            }
+            told.push(line);
+            let same = self.gaps.iter().filter(|other| other.probed.capability.line() == line);
+            let same: Vec<_> = same.collect();
+            let names: Vec<_> = same.iter().map(|it| it.probed.capability.to_string()).collect();
+            let (alone, others) = union(&same);
+            writeln!(out, "  {}", names.join(", "))?;
+            writeln!(out, "    {line}")?;
+            writeln!(out, "    {}", adds(alone.len(), others.len()))?;
+            if why {
+                for id in &alone {
+                    writeln!(out, "      {id}")?;
+                }
+                for id in &others {
+                    writeln!(out, "      {id}, with more")?;
+                }
+            }
+        }
+        writeln!(out, "\n{} of {} checks apply", self.applicable.len(), checks::ALL.len())?;
+        if why {
+            for id in &self.applicable {
+                writeln!(out, "  {id}")?;
+            }
+        }
+        Ok(())
+    }
+
+    fn json(&self, target: &str, reached: &Reached) -> Value {
+        let gap_of = |probed: &Probed| {
+            self.gaps.iter().find(|gap| gap.probed.capability == probed.capability)
+        };
+        let capability = |probed: &Probed| {
+            let mut told = json!({
+                "name": probed.capability.to_string(),
+                "confirmed": probed.confirmed,
+                "note": probed.note,
+            });
+            if let Some(gap) = gap_of(probed) {
+                told["takes"] = json!(probed.capability.how_to_have_it());
+                told["line"] = json!(probed.capability.line());
+                told["adds"] = json!(gap.alone);
+                told["adds_with_more"] = json!(gap.with_others);
+            }
+            told
+        };
+        json!({
+            "version": VERSION,
+            "target": target,
+            "replicas": reached.made_of.replicas,
+            "upstream": reached.made_of.upstream,
+            "capabilities": self.probed.iter().map(capability).collect::<Vec<_>>(),
+            "applicable": self.applicable,
+            "checks": checks::ALL.len(),
+        })
+    }
+}
+
+/// The checks that gaps which one line closes keep from being applicable, each once.
+fn union(gaps: &[&Gap<'_>]) -> (Vec<&'static str>, Vec<&'static str>) {
+    let all = |of: for<'a> fn(&'a Gap<'_>) -> &'a [&'static str]| -> Vec<&'static str> {
+        let mut ids: Vec<_> = gaps.iter().flat_map(|gap| of(gap).iter().copied()).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        ids
+    };
+    (all(|gap| &gap.alone), all(|gap| &gap.with_others))
+}
+
+fn adds(alone: usize, with_others: usize) -> String {
+    let checks = |count: usize| match count {
+        1 => "1 check".to_owned(),
+        _ => format!("{count} checks"),
+    };
+    match (alone, with_others) {
+        (0, 0) => "adds no check".to_owned(),
+        (0, more) => format!("adds none by itself; {} with more", checks(more)),
+        (some, 0) => format!("adds {}", checks(some)),
+        (some, more) => format!("adds {}; {more} more with more", checks(some)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use super::*;
+
+    /// A target that has these capabilities and no others.
+    fn probed(has: &[Capability]) -> Vec<Probed> {
+        let probed = |capability| {
+            let confirmed = has.contains(&capability);
+            Probed { capability, confirmed, note: "…".to_owned() }
+        };
+        Capability::ALL.map(probed).into()
+    }
+
+    #[test]
+    fn every_gap_has_its_line_and_what_it_would_add() {
+        use Capability::{ModelList, Replicas, Teams, Users, VirtualKeys};
+        let probed = probed(&[VirtualKeys, Teams, Users, ModelList, Replicas]);
+        let mut told = Vec::new();
+        Found::of(&probed).tell(false, &mut told).unwrap();
+        let told = String::from_utf8(told).unwrap();
+        let (_, gaps) = told.split_once("would add:\n").unwrap();
+        assert_snapshot!(gaps, @"");
+    }
+
+    #[test]
+    fn a_check_is_added_by_a_line_only_where_nothing_else_is_missing() {
+        let nothing = probed(&[]);
+        let found = Found::of(&nothing);
+        assert!(found.applicable.is_empty());
+        let of =
+            |capability| found.gaps.iter().find(|gap| gap.probed.capability == capability).unwrap();
+        // One line opens all three.
+        assert_eq!(of(Capability::VirtualKeys).alone, ["auth-cache.accepted-state-usable"]);
+        assert!(of(Capability::RedisCommands).alone.is_empty());
+        let without = of(Capability::RedisCommands).with_others.clone();
+        assert_eq!(without, ["codec.key-canonical", "codec.no-null-key"]);
+        assert!(Found::of(&probed(&Capability::ALL)).gaps.is_empty());
     }
 }

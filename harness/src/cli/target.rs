@@ -5,12 +5,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use reqwest::Url;
+
 use super::{CliError, Surroundings, interrupt::interrupted, progress::Progress};
 use crate::{
     adapters,
     check::Builds,
     clock::number_of_this_run,
     runner::{
+        redact::redacted,
         reach::{ReachRequest, Reached},
         steps::Steps,
     },
@@ -101,20 +104,41 @@ impl ReachArgs {
         })
     }
 
+    /// Whether requests may go to the gateway at this address.
+    ///
+    /// # Errors
+    ///
+    /// When it is not on this machine, and nobody has named its host.
+    pub(super) fn may_go_to(&self, gateway: &Url) -> Result<(), CliError> {
+        let host = gateway.host_str().unwrap_or_default();
+        may_be_asked(&redacted(gateway.as_str()), host, &self.allow_host)
+    }
+
     /// Load goes to this machine only, unless somebody says otherwise by name.
     fn may_be_reached(&self, description: &TargetDescription) -> Result<(), CliError> {
         let Reach::Attached(attached) = &description.reach else { return Ok(()) };
         for url in attached.replicas.iter().chain(&attached.mock_url) {
-            let host = url.host_str().unwrap_or_default();
-            if !is_loopback(host) && self.allow_host.iter().all(|allowed| allowed != host) {
-                return Err(CliError::Usage(format!(
-                    "{url} is not on this machine; if requests may go there, say so with \
-                     --allow-host {host}"
-                )));
-            }
+            may_be_asked(url.as_str(), url.host_str().unwrap_or_default(), &self.allow_host)?;
         }
-        Ok(())
+        match &attached.redis {
+            Some(redis) => may_be_asked(&redis.to_string(), redis.host(), &self.allow_host),
+            None => Ok(()),
+        }
     }
+}
+
+/// Whether requests may go to this host: it is this machine, or somebody named it.
+///
+/// # Errors
+///
+/// When it is neither.
+pub(super) fn may_be_asked(what: &str, host: &str, allowed: &[String]) -> Result<(), CliError> {
+    if is_loopback(host) || allowed.iter().any(|allowed| allowed == host) {
+        return Ok(());
+    }
+    Err(CliError::Usage(format!(
+        "{what} is not on this machine; if requests may go there, say so with --allow-host {host}"
+    )))
 }
 
 /// Reaches a target, and tells meanwhile what is being done `about` it.
@@ -178,7 +202,7 @@ fn cache_folder(variable: &dyn Fn(&str) -> Option<String>) -> Option<PathBuf> {
 }
 
 /// Whether a host is this machine itself.
-fn is_loopback(host: &str) -> bool {
+pub(super) fn is_loopback(host: &str) -> bool {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     host == "localhost" || bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }

@@ -20,6 +20,7 @@ use crate::{
     clock::Micros,
     history::{Access, CallId, Entry, Event, History, Level},
     logs::template::{template, without_colours},
+    observers::redis_monitor::NOBODY,
     op::{Kind, Op, Outcome, Replica},
     tally::{
         Snapshot, Tally,
@@ -123,7 +124,7 @@ pub struct LineCounts {
     pub access: u64,
     /// Those at WARN or above.
     pub loud: u64,
-    /// The shapes of those that came while lines were only counted, by their first line.
+    /// The shapes of those, by their first line.
     pub loud_shapes: BTreeMap<String, u64>,
 }
 
@@ -425,7 +426,16 @@ impl Collector {
             count(&mut self.counts.housekeeping, what.to_owned());
             return;
         };
-        self.count_for_its_worker(connection, event.asked, &read);
+        let mut read = read;
+        if event.replica == NOBODY {
+            // It is of a case of ours, as the ids in it may say, and yet of no replica that we know.
+            read.event = Event::Gap {
+                observer: "Redis commands".to_owned(),
+                why: format!("{} comes from no replica that is described", read.shape),
+            };
+        } else {
+            self.count_for_its_worker(connection, event.asked, &read);
+        }
         if self.count_only {
             return;
         }
@@ -563,12 +573,12 @@ impl Collector {
                 self.line_counts.records += 1;
                 self.line_counts.access += u64::from(access);
                 self.line_counts.loud += u64::from(level >= Level::Warn);
+                if level >= Level::Warn {
+                    let text = redacted(&without_colours(&line.text));
+                    let shape = template(&text, self.prefixes.run());
+                    count_few(&mut self.line_counts.loud_shapes, shape);
+                }
                 if self.count_only {
-                    if level >= Level::Warn {
-                        let text = redacted(&without_colours(&line.text));
-                        let shape = template(&text, self.prefixes.run());
-                        count_few(&mut self.line_counts.loud_shapes, shape);
-                    }
                     return;
                 }
                 let pending = PendingLine { at: line.at, level, access, text: line.text };
@@ -744,6 +754,26 @@ mod tests {
         let (mut collector, _) = two_drives();
         collector.wire(&get("rg:team:None".to_owned()));
         assert_eq!(seen(collector), ([1, 1], 1));
+    }
+
+    #[test]
+    fn a_command_of_a_case_that_no_replica_sent_is_a_gap_in_that_case() {
+        let (mut collector, prefixes) = two_drives();
+        let of_nobody = |name: String| WireEvent { replica: NOBODY, ..get(name) };
+        collector.wire(&of_nobody("somebody:else".to_owned()));
+        collector.wire(&of_nobody(format!("rg:team:{}i0", prefixes.of(Drive(1)))));
+        let hash = "ab".repeat(32);
+        collector.wire(&of_nobody(format!("rg:key:{hash}")));
+        collector.note(Note::Claim(Drive(1), hash));
+        let gaps = [Drive(0), Drive(1)].map(|drive| {
+            let (reply, mut history) = oneshot::channel();
+            collector.note(Note::Close(drive, reply));
+            history.try_recv().unwrap().unwrap()
+        });
+        assert_eq!(gaps[0].gap(), None);
+        assert_eq!(gaps[1].entries.len(), 2);
+        let why = gaps[1].gap().unwrap();
+        assert!(why.contains("comes from no replica that is described"), "{why}");
     }
 
     #[test]

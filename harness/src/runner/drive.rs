@@ -28,7 +28,7 @@ use crate::{
     client::{Client, Learned},
     clock::Clock,
     history::{CallId, Entry, Event, History, Manifest},
-    observers::upstream::Upstream,
+    observers::{redis_monitor::RedisMonitor, upstream::Upstream},
     op::{Call, Key, Listed, Op, Outcome},
     plan::Step,
     store_step::{Edit, Object, Strike},
@@ -59,6 +59,8 @@ pub struct Driver {
     pub logs: bool,
     /// What stands behind the target, where we started it.
     pub behind: Option<Behind>,
+    /// Tells what is asked of a Redis that no store proxy stands before.
+    pub commands: Option<RedisMonitor>,
     next: AtomicU32,
 }
 
@@ -92,6 +94,7 @@ impl Driver {
             upstream,
             logs,
             behind,
+            commands: None,
             next,
         }
     }
@@ -157,6 +160,13 @@ impl Driver {
     /// Waits until everything that the answers promise was seen, and records what was not.
     async fn settle(&self, drive: Drive, alone: bool) {
         let lines_told = self.logs && (alone || self.adapter.lines_can_be_joined());
+        if let Some(commands) = &self.commands
+            && !commands.sync().await
+        {
+            let why = "Redis does not tell in time what it was asked".to_owned();
+            let event = Event::Gap { observer: "Redis commands".to_owned(), why };
+            self.note(Note::Saw(drive, Entry { at: self.clock.now(), event })).await;
+        }
         let mut missing =
             format!("who watches did not answer within {} s", SETTLE_DEADLINE.as_secs());
         let settled = settle(SETTLE_DEADLINE, async || {

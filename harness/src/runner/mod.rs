@@ -10,6 +10,7 @@ pub mod behind;
 pub mod collect;
 pub mod drive;
 pub mod probe;
+pub mod recognise;
 pub mod reach;
 pub mod stacks;
 pub mod minimize;

@@ -1,6 +1,6 @@
 //! Confirms each capability of a target before any check runs.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use super::drive::Driver;
 use crate::{
@@ -76,7 +76,7 @@ pub async fn probe(
     description: &TargetDescription,
 ) -> Result<Vec<Probed>, ProbeError> {
     if lacks_admin_key(&description.reach) {
-        return Ok(Capability::ALL.map(missing).into());
+        return Ok(Capability::ALL.map(|it| untried(it, &description.reach)).into());
     }
     // Two calls tell a gateway from everything else, before a plan is spent on it.
     let team = [
@@ -184,9 +184,16 @@ fn confirm(
             usize::from(driver.manifest.replicas.saturating_sub(1)),
             "each replica served a prompt",
         ),
-        Capability::RedisWire => {
-            (count(|event| matches!(event, Event::Redis { .. })), "commands that name keys")
-        }
+        Capability::RedisCommands => match commands_of_every_replica(driver, history) {
+            Ok(()) => (1, "commands that name keys, of every replica"),
+            Err(why) => return Probed { capability, confirmed: false, note: why },
+        },
+        // What is told by Redis itself is told without replies.
+        Capability::RedisWire if managed(&description.reach).is_none() => (0, ""),
+        Capability::RedisWire => (
+            count(|event| matches!(event, Event::Redis { .. })),
+            "commands that name keys, replied to",
+        ),
         Capability::PostgresWire => {
             (count(|event| matches!(event, Event::Sql { .. })), "statements that name our ids")
         }
@@ -209,6 +216,52 @@ fn confirm(
         return missing(capability);
     }
     Probed { capability, confirmed: true, note: what.to_owned() }
+}
+
+/// Whether every replica was seen to ask Redis for something, and nobody else was who named our ids.
+fn commands_of_every_replica(driver: &Driver, history: &History) -> Result<(), String> {
+    let mut asked = BTreeSet::new();
+    for entry in &history.entries {
+        match &entry.event {
+            Event::Redis { replica, .. } => {
+                asked.insert(*replica);
+            }
+            Event::Gap { observer, why } if observer == "Redis commands" => {
+                return Err(format!(
+                    "told, and not whose: {why}; describe every replica, or only one, or run this where \
+                     replicas are told apart by the addresses or processes that ask Redis"
+                ));
+            }
+            _ => {}
+        }
+    }
+    let silent = (0..driver.manifest.replicas).map(Replica).find(|it| !asked.contains(it));
+    match silent {
+        None => Ok(()),
+        Some(_) if driver.commands.is_none() && asked.is_empty() => {
+            Err(missing(Capability::RedisCommands).note)
+        }
+        Some(replica) => Err(format!(
+            "{replica} was not seen to ask anything of Redis; name in `redis_url` the one that it uses"
+        )),
+    }
+}
+
+/// Without an admin key nothing can be tried, whatever else is described.
+fn untried(capability: Capability, reach: &Reach) -> Probed {
+    let described = match (capability, reach) {
+        (Capability::MockUpstream, Reach::Attached(attached)) => attached.mock_url.is_some(),
+        (Capability::RedisCommands, Reach::Attached(attached)) => attached.redis.is_some(),
+        (Capability::Logs, Reach::Attached(attached)) => !attached.logs.is_empty(),
+        (Capability::Replicas, Reach::Attached(attached)) => attached.replicas.len() > 1,
+        (Capability::ModelList, Reach::Attached(_)) => true,
+        _ => false,
+    };
+    if !described {
+        return missing(capability);
+    }
+    let note = "described, and not tried: it takes `admin_key`".to_owned();
+    Probed { capability, confirmed: false, note }
 }
 
 fn missing(capability: Capability) -> Probed {

@@ -30,13 +30,19 @@ use crate::{
     client::Client,
     clock::Clock,
     history::Manifest,
-    observers::upstream::{Upstream, UpstreamError},
+    observers::{
+        redis_monitor::{MonitorError, RedisMonitor},
+        upstream::{Upstream, UpstreamError},
+    },
     op::Replica,
     tally::Snapshot,
     target::{
         Attached, Binary, Bounds, Database, LaunchError, Launched, LogSink, Managed, MissingBinary,
         Reach, ReplicaRequest, Secret, StackFolder, StoreChoice, StoreError, StoreRequest, Stores,
-        TargetDescription, binaries::start_mock_provider, stores::Way,
+        TargetDescription,
+        binaries::start_mock_provider,
+        follow::{FollowError, Follower},
+        stores::Way,
     },
     wire::{fault::FaultHandle, proxy::StoreProxy, record::StoreKind},
 };
@@ -88,6 +94,12 @@ pub enum ReachError {
     /// The mock provider cannot be read.
     #[error("its provider cannot be watched")]
     Upstream(#[from] UpstreamError),
+    /// The Redis of a target that runs already does not tell what it is asked.
+    #[error("its Redis cannot be watched")]
+    Redis(#[from] MonitorError),
+    /// A log of a target that runs already cannot be followed.
+    #[error("its logs cannot be followed")]
+    Logs(#[from] FollowError),
     /// The probe found it unusable.
     #[error("it was probed and does not work")]
     Probe(#[from] ProbeError),
@@ -154,6 +166,7 @@ pub struct StoreFact {
 struct Parts {
     replicas: Vec<Launched>,
     proxies: Vec<StoreProxy>,
+    followers: Vec<Follower>,
     upstream: Option<Launched>,
     database: Vec<Database>,
     stores: Option<Stores>,
@@ -261,7 +274,8 @@ impl Reached {
     pub fn lost(&self) -> u64 {
         let wire: u64 = self.parts.proxies.iter().map(StoreProxy::lost).sum();
         let lines: u64 = self.parts.replicas.iter().map(Launched::lost_lines).sum();
-        wire + lines
+        let followed: u64 = self.parts.followers.iter().map(Follower::lost_lines).sum();
+        wire + lines + followed
     }
 
     /// The replica that ended by itself, if one did, and what it printed last.
@@ -282,9 +296,20 @@ impl Reached {
 
 impl Parts {
     async fn stop(self) {
-        let Parts { replicas, proxies, upstream, database, stores, collector, folder, .. } = self;
+        let Parts {
+            replicas,
+            proxies,
+            followers,
+            upstream,
+            database,
+            stores,
+            collector,
+            folder,
+            ..
+        } = self;
         futures::future::join_all(replicas.into_iter().map(Launched::stop)).await;
         futures::future::join_all(proxies.into_iter().map(StoreProxy::stop)).await;
+        futures::future::join_all(followers.into_iter().map(Follower::stop)).await;
         if let Some(upstream) = upstream {
             upstream.stop().await;
         }
@@ -340,8 +365,14 @@ async fn reach(
         Some(base) => Some(Upstream::watch(base, clock, reaching.channels.notes.clone()).await?),
         None => None,
     };
-    let logs = matches!(request.description.reach, Reach::Managed(_));
-    let driver = Arc::new(Driver::new(
+    let logs = match &request.description.reach {
+        Reach::Managed(_) => true,
+        Reach::Attached(attached) => {
+            parts.followers = reaching.follow(attached)?;
+            !attached.logs.is_empty()
+        }
+    };
+    let mut driver = Driver::new(
         client,
         adapter,
         manifest,
@@ -352,7 +383,11 @@ async fn reach(
         upstream,
         logs,
         parts.behind.take(),
-    ));
+    );
+    if let Reach::Attached(attached) = &request.description.reach {
+        driver.commands = reaching.commands(attached).await?;
+    }
+    let driver = Arc::new(driver);
     request.steps.begin("probing what it can do and lets us see");
     let probed = probe::probe(&driver, &request.description).await?;
     Ok((driver, probed, made_of))
@@ -560,6 +595,23 @@ impl Reaching<'_> {
         };
         let topology = attached.topology();
         Ok((client, made_of, (topology.replicas.get(), topology.workers.get())))
+    }
+}
+
+impl Reaching<'_> {
+    /// Follows the logs of replicas that run already.
+    fn follow(&self, attached: &Attached) -> Result<Vec<Follower>, FollowError> {
+        let sink =
+            |replica| LogSink { replica, clock: self.clock, lines: self.channels.lines.clone() };
+        let logs = (0..).map(Replica).zip(&attached.logs);
+        logs.map(|(replica, log)| Follower::start(log, sink(replica))).collect()
+    }
+
+    /// Listens to the Redis of replicas that run already, where we may.
+    async fn commands(&self, attached: &Attached) -> Result<Option<RedisMonitor>, MonitorError> {
+        let Some(redis) = &attached.redis else { return Ok(None) };
+        let (run, wire) = (self.request.run, self.channels.wire.clone());
+        RedisMonitor::watch(redis, &attached.replicas, run, self.clock, wire).await.map(Some)
     }
 }
 

@@ -34,6 +34,7 @@ use toml::Spanned;
 
 use super::{
     secret::Secret,
+    stores::RedisAddress,
     template::{Placeholder, Template, UnknownPlaceholder},
     topology::Topology,
 };
@@ -129,6 +130,24 @@ pub struct Attached {
     pub admin_key: Option<Secret>,
     /// The mock provider that the gateway was pointed at.
     pub mock_url: Option<Url>,
+    /// The Redis that its replicas share, which we may listen to.
+    pub redis: Option<RedisAddress>,
+    /// Where the log of each replica is, in their order; empty where it is not to be had.
+    pub logs: Vec<LogSource>,
+}
+
+/// Where the log of a replica that runs already is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogSource {
+    /// A file that is written to.
+    File(PathBuf),
+    /// A command that prints what is written, and runs in this folder.
+    Command {
+        /// The program and its arguments.
+        words: Vec<String>,
+        /// Where it runs.
+        folder: PathBuf,
+    },
 }
 
 /// Declared bounds: the section `[bounds]`.
@@ -383,6 +402,16 @@ struct WrittenAttached {
     workers: NonZeroU8,
     admin_key: Option<Spanned<String>>,
     mock_url: Option<Spanned<String>>,
+    redis_url: Option<Spanned<String>>,
+    logs: Option<Spanned<Vec<WrittenLog>>>,
+}
+
+/// A log as it is written: the path of a file, or the words of a command.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "expected the path of a file, or the words of a command in a list")]
+enum WrittenLog {
+    File(PathBuf),
+    Command(Vec<String>),
 }
 
 fn two_models() -> Vec<String> {
@@ -545,7 +574,39 @@ impl Reader<'_> {
             workers: written.workers,
             admin_key: written.admin_key.map(|key| self.secret(&key)).transpose()?,
             mock_url: written.mock_url.map(|url| self.url(&url)).transpose()?,
+            redis: written.redis_url.map(|url| self.redis(&url)).transpose()?,
+            logs: self.logs(written.logs, written.replicas.get_ref().len())?,
         })
+    }
+
+    fn redis(&self, text: &Spanned<String>) -> Result<RedisAddress, TargetError> {
+        RedisAddress::parse(&self.secret(text)?)
+            .map_err(|error| self.refused(text.span(), &error.to_string()))
+    }
+
+    /// One log for each replica, or none at all.
+    fn logs(
+        &self,
+        written: Option<Spanned<Vec<WrittenLog>>>,
+        replicas: usize,
+    ) -> Result<Vec<LogSource>, TargetError> {
+        let Some(written) = written else { return Ok(Vec::new()) };
+        let (span, logs) = (written.span(), written.into_inner());
+        if logs.len() != replicas {
+            let reason = format!(
+                "there are {} logs for {replicas} replicas; name one for each, in the order of `replicas`",
+                logs.len()
+            );
+            return Err(self.refused(span, &reason));
+        }
+        let source = |log| match log {
+            WrittenLog::File(path) => Ok(LogSource::File(self.folder().join(path))),
+            WrittenLog::Command(words) if words.is_empty() => {
+                Err(self.refused(span.clone(), "a command names no program"))
+            }
+            WrittenLog::Command(words) => Ok(LogSource::Command { words, folder: self.folder() }),
+        };
+        logs.into_iter().map(source).collect()
     }
 
     /// The configuration: the text itself if it has several lines, else the file it names.
@@ -681,6 +742,23 @@ mod tests {
             parse(&head("[attached]\nreplicas = ['http://a:1', 'http://b:2']")).unwrap();
         let Reach::Attached(attached) = described.reach else { panic!("attached") };
         assert_eq!(attached.topology().to_string(), "2 replicas × 1 worker, no Redis");
+    }
+
+    #[test]
+    fn what_is_given_of_a_target_that_runs_is_read_and_not_shown() {
+        let given = "[attached]\nreplicas = ['http://a:1', 'http://b:2']\n\
+                     redis_url = 'redis://u:hush@c:3/4'\nlogs = ['0.log', ['follow', '1']]";
+        let Reach::Attached(attached) = parse(&head(given)).unwrap().reach else { panic!() };
+        assert_eq!(attached.redis.as_ref().unwrap().to_string(), "c:3/4");
+        assert_eq!(attached.logs[0], LogSource::File("conf/0.log".into()));
+        assert!(matches!(&attached.logs[1], LogSource::Command { words, .. } if words.len() == 2));
+        assert!(!format!("{attached:?}").contains("hush"));
+        let refused =
+            |rest: &str| refusal(&format!("[attached]\nreplicas = ['http://a:1']\n{rest}"));
+        assert_snapshot!(refused("logs = []"), @"conf/target.toml:5:8: there are 0 logs for 1 replicas; name one for each, in the order of `replicas`");
+        assert_snapshot!(refused("logs = [[]]"), @"conf/target.toml:5:8: a command names no program");
+        assert_snapshot!(refused("logs = [7]"), @"conf/target.toml:5:8: expected the path of a file, or the words of a command in a list");
+        assert_snapshot!(refused("redis_url = 'http://hush@c'"), @"");
     }
 
     #[test]

@@ -6,12 +6,14 @@
 
 pub mod topology;
 pub mod description;
+pub mod sketch;
 pub mod template;
 pub mod secret;
 pub mod stores;
 pub mod replica;
 pub mod launch;
 pub mod output;
+pub mod follow;
 pub mod binaries;
 pub mod stack_folder;
 pub mod supervisor;
@@ -22,7 +24,7 @@ mod ports;
 
 pub use binaries::{Binary, MissingBinary};
 pub use description::{
-    Attached, Bounds, Managed, Next, Reach, Surroundings, TargetDescription, TargetError,
+    Attached, Bounds, LogSource, Managed, Next, Reach, Surroundings, TargetDescription, TargetError,
 };
 pub use launch::{LaunchError, LaunchRequest, Launched, Ready};
 pub use output::{LogLine, LogSink, Stream};

@@ -36,7 +36,12 @@ pub static CHECK: Check = Check {
         "https://github.com/BerriAI/litellm/issues/34217",
     ],
     level: Level::Core,
-    needs: &[Capability::VirtualKeys, Capability::Teams, Capability::Users, Capability::RedisWire],
+    needs: &[
+        Capability::VirtualKeys,
+        Capability::Teams,
+        Capability::Users,
+        Capability::RedisCommands,
+    ],
     plan,
     arms,
     judge,
@@ -102,6 +107,8 @@ fn used(history: &History) -> BTreeMap<Vec<Stands>, Uses> {
         let Event::Redis { command, keys, .. } = &entry.event else { continue };
         // What a script does with a name is not seen; it may read there.
         let is_script = command.starts_with("EVAL") || command.starts_with("FCALL");
+        // Who looks under a name reads there, whether or not the reply was seen.
+        let looks = matches!(command.as_str(), "GET" | "GETEX" | "MGET");
         for key in keys {
             let (pattern, ids) = pattern(&key.name, &history.prefix);
             if ids.is_empty() {
@@ -112,7 +119,7 @@ fn used(history: &History) -> BTreeMap<Vec<Stands>, Uses> {
                 // Counters and locks have names of their own, and are no identities.
                 Access::Write if key.kind.is_some() => &mut uses.written,
                 Access::Hit | Access::Miss => &mut uses.read,
-                Access::Other if is_script => &mut uses.read,
+                Access::Other if is_script || looks => &mut uses.read,
                 Access::Delete => &mut uses.deleted,
                 Access::Write | Access::Other => continue,
             };

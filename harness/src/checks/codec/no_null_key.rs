@@ -6,7 +6,8 @@
 //! and each request falls through to the database. So every key of every command is looked at: where
 //! an id should stand there must be more than nothing, and more than a word for nothing. Ids of a plan
 //! are never such words, whatever their shape, so there is no good gateway that needs such a key. For
-//! the same reason Redis has no cause to refuse a value or an argument.
+//! the same reason Redis has no cause to refuse a value or an argument: where its replies are seen too, a
+//! refusal is a breach.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -34,7 +35,12 @@ pub static CHECK: Check = Check {
           so that each of their requests falls through to the database.",
     incidents: &["https://github.com/BerriAI/litellm/pull/31418"],
     level: Level::Core,
-    needs: &[Capability::VirtualKeys, Capability::Teams, Capability::Users, Capability::RedisWire],
+    needs: &[
+        Capability::VirtualKeys,
+        Capability::Teams,
+        Capability::Users,
+        Capability::RedisCommands,
+    ],
     plan,
     arms: one_arm,
     judge,
