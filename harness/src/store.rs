@@ -103,17 +103,27 @@ pub struct RunFolder {
 }
 
 impl RunFolder {
-    /// Confirms that runs can be kept below `runs`, before any is driven.
+    /// Confirms that runs can be kept below `runs`, before any is driven. Nothing is left of the attempt.
     ///
     /// # Errors
     ///
     /// When nothing can be written there.
     pub fn can_be_made(runs: &Path) -> Result<(), RunStoreError> {
         let unwritable = |source| RunStoreError::Unwritable { path: runs.to_owned(), source };
-        fs::create_dir_all(runs).map_err(unwritable)?;
-        let mut file = tempfile::NamedTempFile::new_in(runs).map_err(unwritable)?;
-        // Room for a small case: a full disk takes the name of a file, but not what it holds.
-        file.write_all(&[0; 64 * 1024]).and_then(|()| file.as_file().sync_all()).map_err(unwritable)
+        let is_missing = |folder: &&Path| !folder.as_os_str().is_empty() && !folder.exists();
+        let missing: Vec<_> = runs.ancestors().take_while(is_missing).collect();
+        let attempt = || {
+            fs::create_dir_all(runs)?;
+            let mut file = tempfile::NamedTempFile::new_in(runs)?;
+            // Room for a small case: a full disk takes the name of a file, but not what it holds.
+            file.write_all(&[0; 64 * 1024]).and_then(|()| file.as_file().sync_all())
+        };
+        let attempted = attempt();
+        for folder in missing {
+            // Another run may have come to be in it meanwhile; then it stays.
+            drop(fs::remove_dir(folder));
+        }
+        attempted.map_err(unwritable)
     }
 
     /// Makes the folder of a new run below `runs`.
@@ -295,6 +305,16 @@ impl RunFolder {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whether_runs_can_be_kept_is_found_out_without_a_trace() {
+        let folder = tempfile::tempdir().unwrap();
+        RunFolder::can_be_made(&folder.path().join("a/b/runs")).unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+        fs::write(folder.path().join("file"), "").unwrap();
+        let refused = RunFolder::can_be_made(&folder.path().join("file/runs")).unwrap_err();
+        assert!(refused.to_string().contains("file/runs failed"), "{refused}");
+    }
     use crate::history::hand::Hand;
 
     fn facts() -> RunFacts {

@@ -134,7 +134,7 @@ pub struct CacheWorker {
 /// # Errors
 ///
 /// What the writer says.
-pub(crate) fn render(cache: &Cache, style: Style, out: &mut dyn Write) -> io::Result<()> {
+pub fn render(cache: &Cache, style: Style, out: &mut dyn Write) -> io::Result<()> {
     heading("cache", style, out)?;
     let faint = style.faint();
     let width = column("", cache.classes.iter().map(|class| class.class.as_str())).max(9);

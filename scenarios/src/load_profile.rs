@@ -225,7 +225,7 @@ mod tests {
     fn an_unknown_profile_is_answered_with_the_known_ones() {
         assert_snapshot!(
             LoadProfile::built_in("seed001").unwrap_err(),
-            @r#"there is no profile "seed001"; did you mean "seed_001"?; built in: seed_001"#
+            @r#"there is no profile "seed001"; did you mean "seed_001"?; built in: seed_001, demo"#
         );
     }
 }

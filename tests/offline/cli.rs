@@ -139,6 +139,10 @@ async fn profiles_are_listed_with_their_size() {
         `gauntlet load --profile seed_001` has 200 callers share 15 keys, on 12 shapes of a target.
         all callers are there after 10s
         replicas × workers: 1 × 1, 2 × 1, 2 × 2, 4 × 1, 4 × 2, 8 × 1
+    demo      load   identity reads as a replica is added, with and without a shared cache, in a minute; 200 callers, 15 keys
+        `gauntlet load --profile demo` has 200 callers share 15 keys, on 4 shapes of a target.
+        all callers are there after 2s
+        replicas × workers: 1 × 1, 2 × 1
     ");
 }
 
@@ -212,7 +216,7 @@ async fn every_shell_completes_every_command_but_the_hidden_one() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let (status, script) = gauntlet(&["completions", shell]).await;
         assert_eq!(status.unwrap(), ExitStatus::Pass);
-        for word in ["check", "replay", "completions", "shrink-budget"] {
+        for word in ["check", "demo", "replay", "completions", "shrink-budget"] {
             assert!(script.contains(word), "{shell} does not complete {word}");
         }
         assert!(!script.contains("attack"), "{shell} completes what only we call");

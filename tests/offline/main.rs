@@ -2,6 +2,7 @@
 
 mod crate_graph;
 mod top_level;
+mod readme;
 mod licences;
 #[cfg(test)]
 mod gauntlet;

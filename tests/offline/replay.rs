@@ -26,6 +26,17 @@ async fn a_stored_run_is_judged_as_it_was() {
       the key "rg:user:None", made from nothing, is named by GET and PTTL
     obs.healthy-silence case 2 (as before): fail
       1 × in 5 calls that should be silent: {"ts":"#-#-#:#:#.#","level":"ERROR","target":"reference_gateway::identity_cache::tiered","message":"identity cache miss","kind":"key","name":"rg:key:#"}
+
+    ── cache ───────────────────────────────────────────────────────────────────────────────────────────
+
+      key class  requests      hits    memory     Redis  reads  SQL/req  Redis/req
+      plain             7  100.00 %  100.00 %  100.00 %      0     0.00       2.00
+      user              3  100.00 %  100.00 %  100.00 %      0     0.00       0.00
+
+      Requests whose identities must be cached: used before on that replica (memory) or on another
+      (Redis), within a lifetime, and not changed since. Not counted: 2 that may have met cold, ended or
+      changed entries.
+
     4 cases: 2 pass, 2 fail, 0 inconclusive; 4 judged as before, 0 otherwise
     "##);
 }

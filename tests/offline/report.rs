@@ -95,6 +95,9 @@ fn help_says_in_which_forms_a_run_is_shown() {
           --bundle <FILE.tar.gz>
               Pack the run into this archive instead: the report in every form, plans, histories and the target's description, all without secrets, fit for a public issue
 
+          --quiet
+              Say nothing while it is packed
+
       -h, --help
               Print help (see a summary with '-h')
 

@@ -135,7 +135,7 @@ impl DefectsArgs {
         let args = vec!["--defect".to_owned(), defect.name.clone()];
         let request = self.how.request(around, "reference", args)?;
         let mut progress = Progress::new(around.err, around.err_is_terminal, self.quiet, None);
-        let reached = reach(request, about, &mut progress).await?;
+        let mut reached = reach(request, about, &mut progress).await?;
         let mut stacks = Stacks::shared(&reached);
         let began = reached.driver.clock.now();
         let profile = Profile::built_in("release")?;
@@ -153,10 +153,16 @@ impl DefectsArgs {
                     shrink: lengths.is_empty() && !shrink_budget.is_zero(),
                 };
                 progress.say(&format!("{about}: seed {} of {}", more + 1, self.seeds));
+                let lost = reached.lost();
                 let result =
                     one_check(&mut stacks, &reached, check, self.cases, settings, &mut progress)
                         .await?;
-                caught += u32::from(result.verdict.is_fail());
+                if let Some((replica, how)) = reached.ended() {
+                    return Err(CliError::Ended { replica, how });
+                }
+                // What was lost on the way may be why it failed.
+                let is_seen = reached.lost() == lost;
+                caught += u32::from(is_seen && result.verdict.is_fail());
                 lengths.extend(result.shrunk.map(|shrunk| shrunk.plan.steps.len()));
             }
             Ok::<_, CliError>(())

@@ -33,7 +33,7 @@ pub struct LoadArgs {
     #[command(flatten)]
     target: TargetArgs,
 
-    /// A built-in load profile (`seed_001`) or the path of one.
+    /// A built-in load profile (`seed_001`, `demo`) or the path of one.
     #[arg(long, value_name = "PROFILE")]
     profile: String,
 

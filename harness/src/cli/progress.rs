@@ -6,6 +6,7 @@ use crate::{
     check::{Builds, Check, Shape, Stack},
     checks,
     clock::Micros,
+    history::History,
     load,
     runner::{
         run::{CaseResult, CheckResult, Watcher},
@@ -188,14 +189,7 @@ impl Watcher for Progress<'_> {
 
     fn case(&mut self, check: &Check, result: &CaseResult) -> ControlFlow<()> {
         self.judged += 1;
-        // A stack of a check's own may be broken on purpose: what it costs is for the check to judge.
-        let plan = result.histories.first().map(|history| &history.plan);
-        let arms = plan.map(|plan| (check.arms)(plan)).unwrap_or_default();
-        for (arm, history) in arms.iter().zip(&result.histories) {
-            if arm.stack == Stack::Shared {
-                self.warm.add(history);
-            }
-        }
+        add_shared(&mut self.warm, check, &result.histories);
         self.goes_on(&format!("{}: {} of {} cases", check.id, self.judged, self.cases));
         if self.telling.is_none() && result.verdict.is_fail() {
             let known = checks::ALL.iter().copied().find(|known| known.id == check.id);
@@ -214,6 +208,18 @@ impl Watcher for Progress<'_> {
             "{}: case {case} fails; looking for the smallest plan that does",
             check.id
         ));
+    }
+}
+
+/// Adds what a case cost that was driven on the shared stack. A stack of a check's own may be broken on
+/// purpose: what it costs is for the check to judge.
+pub(super) fn add_shared(warm: &mut Warm, check: &Check, histories: &[History]) {
+    let plan = histories.first().map(|history| &history.plan);
+    let arms = plan.map(|plan| (check.arms)(plan)).unwrap_or_default();
+    for (arm, history) in arms.iter().zip(histories) {
+        if arm.stack == Stack::Shared {
+            warm.add(history);
+        }
     }
 }
 

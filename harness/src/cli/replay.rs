@@ -2,10 +2,12 @@
 
 use std::{io::Write, path::PathBuf};
 
+use reports::Style;
+
 use super::{
     CliError, ExitStatus, Surroundings,
     interrupt::interrupted,
-    progress::Progress,
+    progress::{Progress, add_shared},
     target::{ReachArgs, reach, stop},
 };
 use crate::{
@@ -18,6 +20,7 @@ use crate::{
         steps::Steps,
     },
     store::{RunFolder, StoredCase},
+    tally::{Snapshot, told, warm::Warm},
     verdict::Verdict,
 };
 
@@ -75,15 +78,30 @@ impl ReplayArgs {
             return self.live(around, target, &shrunk).await;
         }
         let mut cases: Vec<_> = folder.cases()?;
+        // The smallest failing plans were driven while shrinking, which a run does not count.
+        let driven = cases.iter().filter(|case| wanted(case)).count();
         cases.extend(folder.shrunk()?);
         cases.retain(wanted);
+        let mut warm = Warm::default();
         let mut tally = Tally::default();
         let mut progress = Progress::new(around.err, around.err_is_terminal, self.quiet, None);
         for (number, case) in cases.iter().enumerate() {
             progress.goes_on(&format!("judging case {} of {}", number + 1, cases.len()));
-            let verdict = (named(case)?.judge)(&case.histories);
+            let check = named(case)?;
+            let verdict = (check.judge)(&case.histories);
             progress.end();
             tally.add(case, &verdict, around.out)?;
+            if number < driven {
+                add_shared(&mut warm, check, &case.histories);
+            }
+        }
+        // What each process asked of the stores is counted while it runs, and not kept.
+        let nothing = Snapshot::default();
+        let cache = told::cache(&warm, &nothing.since(&nothing));
+        if !cache.classes.is_empty() {
+            let style = Style { colour: around.colour, width: around.width };
+            reports::cache::render(&cache, style, around.out)?;
+            writeln!(around.out)?;
         }
         tally.end(around.out)
     }
