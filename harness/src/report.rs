@@ -111,6 +111,7 @@ pub fn report(material: &Material<'_>) -> RunReport {
         cache: material.cache.clone(),
         thresholds: material.thresholds.clone(),
         load: material.load.clone(),
+        gateway_load: None,
         exit: material.exit.clone(),
     }
 }

@@ -103,6 +103,9 @@ fn parts(report: &RunReport) -> Vec<Part<'_>> {
     if let Some(load) = &report.load {
         parts.push(Part::new("load", "Load", |page| load::write(load, page)));
     }
+    if let Some(load) = &report.gateway_load {
+        parts.push(Part::new("load", "Load", |page| load::write_gateway(load, page)));
+    }
     if let Some(cache) = report.cache.as_ref().filter(|cache| !cache.classes.is_empty()) {
         parts.push(Part::new("cache", "Cache", |page| cache::write(cache, page)));
     }

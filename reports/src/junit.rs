@@ -19,6 +19,7 @@ use quick_xml::{
 
 use crate::{
     layout::timestamp,
+    gateway_load::{self, GatewayLoad},
     load::LoadShape,
     schema::{CheckReport, RunReport, Verdict},
     terminal::{self, Style},
@@ -109,11 +110,23 @@ fn suites(report: &RunReport) -> io::Result<Vec<Suite>> {
         });
         suites.push(Suite { name: "load".to_owned(), cases: shapes.chain(slopes).collect() });
     }
+    if let Some(load) = &report.gateway_load {
+        suites.push(Suite { name: "load".to_owned(), cases: vec![of_gateway_load(load)] });
+    }
     if !report.thresholds.is_empty() {
         let cases = report.thresholds.iter().map(of_threshold).collect();
         suites.push(Suite { name: "thresholds".to_owned(), cases });
     }
     Ok(suites)
+}
+
+fn of_gateway_load(load: &GatewayLoad) -> Case {
+    let reason = load.reason.clone().unwrap_or_default();
+    Case {
+        name: load.scenario.clone(),
+        duration_ms: load.whole.took_ms,
+        fate: fate(load.verdict, reason, || gateway_load::seen(load)),
+    }
 }
 
 fn of_check(check: &CheckReport) -> io::Result<Case> {

@@ -80,6 +80,15 @@ pub(crate) fn grouped(number: u64) -> String {
     text
 }
 
+/// A number of bytes, to about three digits: `820 B`, `23.5 MB`.
+pub(crate) fn bytes(number: u64) -> String {
+    const UNITS: [(u64, &str); 3] = [(1_000_000_000, "GB"), (1_000_000, "MB"), (1_000, "kB")];
+    match UNITS.into_iter().find(|(size, _)| number >= *size) {
+        Some((size, unit)) => format!("{}.{} {unit}", number / size, number % size / (size / 10)),
+        None => format!("{number} B"),
+    }
+}
+
 /// A moment given in seconds since 1970, in UTC: `2026-09-21 14:13:20 UTC`.
 pub(crate) fn moment(unix_seconds: u64) -> String {
     let (day, time) = day_and_time(unix_seconds);

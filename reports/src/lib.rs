@@ -2,7 +2,8 @@
 //!
 //! One document, [`RunReport`], is the truth of a run. The harness fills it in; every format here
 //! derives from it and adds nothing of its own. Read `schema.rs` first, then the parts of it
-//! that have a table of their own (`cache.rs`, `threshold.rs`, `load.rs`), then one file per format.
+//! that have a table of their own (`cache.rs`, `threshold.rs`, `load.rs`, `gateway_load.rs`), then one
+//! file per format.
 //!
 //! Nothing here judges: a verdict is written by the harness, and only shown here. Nothing here
 //! prints either: output goes to the writer that is passed in.
@@ -13,6 +14,7 @@ pub mod schema;
 pub mod cache;
 pub mod threshold;
 pub mod load;
+pub mod gateway_load;
 pub mod json;
 pub mod terminal;
 pub mod junit;

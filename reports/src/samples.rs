@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     cache::{Cache, CacheClass, CacheNumbers, CacheReplica, CacheWorker},
+    gateway_load::{GatewayLoad, Seen, Times},
     load::{
         Callers, Latency, Load, LoadFailure, LoadShape, LoadWindow, Query, ReadBound, Slope,
         Stands, Whole,
@@ -139,6 +140,7 @@ fn report(checks: Vec<CheckReport>, (status, name): (u8, &str)) -> RunReport {
         cache: None,
         thresholds: Vec::new(),
         load: None,
+        gateway_load: None,
         exit: Exit { status, name: name.to_owned() },
     }
 }
@@ -332,6 +334,62 @@ pub(crate) fn load() -> Load {
             at_most: Some(0.1),
             verdict: Verdict::Pass,
         }],
+    }
+}
+
+/// Streams of a gateway, some of which fail, and one of which tries to move the reader's cursor.
+pub(crate) fn gateway_load() -> GatewayLoad {
+    let times = |p50_us| Times {
+        p50_us,
+        p90_us: p50_us * 2,
+        p95_us: p50_us * 3,
+        p99_us: p50_us * 10,
+        max_us: p50_us * 100,
+    };
+    let failed = |how: &str, count, said: &str| LoadFailure {
+        how: how.to_owned(),
+        count,
+        said: said.to_owned(),
+    };
+    let window = Seen {
+        took_ms: 30_000,
+        answered: 12_340,
+        failed: vec![failed("429", 20, "slow\u{1b}[2J down")],
+        latency: Some(times(24_113)),
+        ttft: Some(times(8_250)),
+        gap: Some(times(990)),
+        tokens: 98_720,
+        bytes: 22_400_000,
+        by_gateway: vec![12_360],
+    };
+    let whole = Seen {
+        took_ms: 36_120,
+        answered: 13_000,
+        failed: vec![
+            failed("200 with a stream that ended early", 1, "no [DONE] after 3 tokens"),
+            failed("429", 21, "slow\u{1b}[2J down"),
+        ],
+        tokens: 104_000,
+        bytes: 23_500_000,
+        by_gateway: vec![13_022],
+        ..window.clone()
+    };
+    GatewayLoad {
+        gateways: vec!["http://127.0.0.1:4000".to_owned()],
+        scenario: "streamed-chat".to_owned(),
+        model: "gpt-4o-mini".to_owned(),
+        callers: 50,
+        ramp_ms: 5_000,
+        pause_ms: 0,
+        patience_ms: 30_000,
+        keys: 1,
+        window_ms: 30_000,
+        verdict: Verdict::Pass,
+        reason: None,
+        first_asked: 2,
+        sent: 13_022,
+        whole,
+        window: Some(window),
     }
 }
 

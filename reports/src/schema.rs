@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{cache::Cache, load::Load, threshold::Threshold};
+use crate::{cache::Cache, gateway_load::GatewayLoad, load::Load, threshold::Threshold};
 
 /// The version of the document that this crate writes.
 pub const VERSION: u32 = 1;
@@ -54,6 +54,10 @@ pub struct RunReport {
     /// What load has shown; absent unless the run was one of load.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub load: Option<Load>,
+    /// What callers saw of a gateway of which only an address is known; absent unless the run was one
+    /// of such a load.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway_load: Option<GatewayLoad>,
     /// How many checks came to each verdict.
     #[serde(default)]
     pub totals: Totals,

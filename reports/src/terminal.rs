@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use anstyle::{AnsiColor, Style as Ink};
 
 use crate::{
-    cache,
+    cache, gateway_load,
     layout::{counted, cut, grouped, moment, span, wrap},
     load,
     schema::{
@@ -89,6 +89,10 @@ pub fn render(report: &RunReport, style: Style, out: &mut dyn Write) -> io::Resu
     if let Some(load) = &report.load {
         heading(&format!("{}: {}", load.profile, load.title), style, out)?;
         load::render(load, style, out)?;
+    }
+    if let Some(load) = &report.gateway_load {
+        heading(&format!("{} on {}", load.scenario, report.target.name), style, out)?;
+        gateway_load::render(load, style, out)?;
     }
     if let Some(told) = report.cache.as_ref().filter(|told| !told.classes.is_empty()) {
         cache::render(told, style, out)?;
@@ -289,6 +293,11 @@ fn reasons(
 
 /// What the run was made against, and what could be seen of it.
 fn surroundings(report: &RunReport, style: Style, out: &mut dyn Write) -> io::Result<()> {
+    if let Some(load) = &report.gateway_load {
+        let sight = "of which only what callers see is known";
+        let replicas = counted(load.gateways.len() as u64, "replica", "replicas");
+        return fact("target", &format!("{}: {replicas}, {sight}", report.target.name), style, out);
+    }
     fact("target", &target(&report.target), style, out)?;
     for store in &report.target.stores {
         let text = format!("{}, {}: {}", store.version, store.way, store.why);

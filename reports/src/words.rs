@@ -7,9 +7,10 @@ use crate::{
 
 /// How many checks, shapes and thresholds came to which verdict: `1 passed, 2 failed`.
 pub(crate) fn counts(report: &RunReport) -> String {
-    let totals = match &report.load {
-        Some(load) => load.totals(),
-        None => report.totals,
+    let totals = match (&report.load, &report.gateway_load) {
+        (Some(load), _) => load.totals(),
+        (None, Some(load)) => load.totals(),
+        (None, None) => report.totals,
     };
     let mut counts: Vec<_> = [
         (totals.pass, "passed"),
@@ -32,9 +33,10 @@ pub(crate) fn counts(report: &RunReport) -> String {
 
 /// How much was driven: `92 cases`, or `8 shapes` of a load.
 pub(crate) fn driven(report: &RunReport) -> String {
-    match &report.load {
-        Some(load) => counted(load.shapes.len() as u64, "shape", "shapes"),
-        None => counted(u64::from(report.totals.cases), "case", "cases"),
+    match (&report.load, &report.gateway_load) {
+        (Some(load), _) => counted(load.shapes.len() as u64, "shape", "shapes"),
+        (None, Some(load)) => counted(load.requests(), "request", "requests"),
+        (None, None) => counted(u64::from(report.totals.cases), "case", "cases"),
     }
 }
 

@@ -18,26 +18,36 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use goose::{
     GooseAttack, GooseError,
     client::GooseClientBuilder,
     config::GooseConfiguration,
     goose::{GooseUser, Scenario, Transaction, TransactionFunction},
 };
+use reqwest::{RequestBuilder, StatusCode};
 use tokio::{
     sync::{Notify, oneshot},
-    time::{MissedTickBehavior, interval, sleep, sleep_until},
+    time::{MissedTickBehavior, interval, sleep, sleep_until, timeout},
 };
 
 use crate::{
     causes::with_causes,
+    duration,
+    latency::Latencies,
     load_profile::Balance,
-    order::{Counted, Order, Outcome, Progress, Told},
+    order::{Counted, Order, Outcome, Progress, Streamed, Told},
+    sample::sample,
+    scenario::Act,
     steady_chat::{self, Prompt},
+    streamed_chat::{End, Stream},
 };
 
-/// How long a caller waits for an answer.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a stream may take as a whole, however steadily it goes on.
+const LONGEST_STREAM: Duration = Duration::from_secs(600);
+
+/// How long a connection is kept for its body to end, once the stream was said to be done.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// How much longer than the ramp it may take until all callers are there.
 const LATE: Duration = Duration::from_secs(30);
@@ -47,9 +57,6 @@ const CLOSING: Duration = Duration::from_millis(20);
 
 /// Counters that callers share. More than there are processors, so that few callers meet at one.
 const SHARDS: usize = 16;
-
-/// The longest part of what was said to a failed request that is kept, in characters.
-const LONGEST_SAMPLE: usize = 300;
 
 /// What the input says when the attack is to stop in good order.
 pub const STOP: &str = "stop";
@@ -126,7 +133,14 @@ async fn carry_out(
     };
     meter.closing.store(true, Ordering::Relaxed);
     goose::trigger_killswitch("the last window has ended");
-    goose.await.map_err(Box::new)?;
+    // The last answers may take as long as callers have patience; whoever listens hears that we live.
+    let mut second = interval(Duration::from_secs(1));
+    loop {
+        tokio::select! {
+            ended = &mut goose => break ended.map(drop).map_err(Box::new)?,
+            _ = second.tick() => tell(out, &Told::Progress(meter.progress()))?,
+        }
+    }
     tell(out, &Told::Ended(Box::new(meter.outcome(stopped))))
 }
 
@@ -193,11 +207,15 @@ fn goose(order: &Arc<Order>, meter: &Arc<Meter>) -> Result<GooseAttack, GooseErr
     let in_the_clear = order.replicas.iter().all(|base| base.starts_with("http:"));
     let client = GooseClientBuilder::new()
         .without_cookies()
-        .timeout(PATIENCE)
+        .timeout(match order.act {
+            Act::SteadyChat => order.patience,
+            // The wait for each part of a stream is bounded where it is read.
+            Act::StreamedChat => order.patience.max(LONGEST_STREAM),
+        })
         .gzip(false)
         .accept_invalid_certs(in_the_clear)
         .user_agent(concat!("gauntlet/", env!("CARGO_PKG_VERSION")));
-    let scenario = Scenario::new("steady chat")
+    let scenario = Scenario::new("chat")
         .set_wait_time(order.pause.least, order.pause.most)?
         .register_transaction(Transaction::new(arrives(meter)).set_on_start())
         .register_transaction(Transaction::new(chats(order, meter)));
@@ -247,39 +265,112 @@ async fn chat(user: &GooseUser, order: &Order, meter: &Meter) {
     let (Some(secret), Some(base)) = (order.keys.get(key), order.replicas.get(replica)) else {
         return;
     };
-    let request = user
-        .client
-        .post(format!("{base}{}", steady_chat::PATH))
-        .bearer_auth(secret)
-        .json(&Prompt::new(&order.model, &order.mark, caller, turn));
+    let prompt = Prompt::new(&order.model, &order.mark, caller, turn);
+    let request = user.client.post(format!("{base}{}", steady_chat::PATH)).bearer_auth(secret);
     meter.sent.fetch_add(1, Ordering::Relaxed);
     let began = Instant::now();
+    let heard = match order.act {
+        Act::SteadyChat => whole(request.json(&prompt), began).await,
+        Act::StreamedChat => {
+            streamed(request.json(&prompt.streamed()), began, order.patience).await
+        }
+    };
+    meter.ended((caller, key, replica), heard, &order.keys);
+}
+
+/// What a caller heard in answer to one request.
+struct Heard {
+    /// Bytes of the body.
+    bytes: u64,
+    /// How long it took, with what was measured of a stream; or what happened instead.
+    ended: Result<(Duration, Option<Streamed>), Broken>,
+}
+
+/// What happened instead of an answer.
+struct Broken {
+    /// A status, or what went wrong on the way.
+    how: String,
+    /// What was said, as a whole.
+    said: Bytes,
+}
+
+impl Broken {
+    fn new(how: impl Into<String>, said: impl Into<Bytes>) -> Broken {
+        Broken { how: how.into(), said: said.into() }
+    }
+}
+
+impl Heard {
+    /// A body that is not what was asked for.
+    fn refused(status: StatusCode, body: Bytes) -> Heard {
+        let how = match status.is_success() {
+            true => format!("{} without a completion", status.as_u16()),
+            false => status.as_u16().to_string(),
+        };
+        Heard { bytes: body.len() as u64, ended: Err(Broken::new(how, body)) }
+    }
+
+    /// No answer at all, or half of one.
+    fn broken_off(error: reqwest::Error) -> Heard {
+        let how = match () {
+            () if error.is_timeout() => "no answer in time",
+            () if error.is_connect() => "no connection",
+            () => "broken off",
+        };
+        let said = with_causes(&error.without_url());
+        Heard { bytes: 0, ended: Err(Broken::new(how, said)) }
+    }
+}
+
+/// Reads an answer as a whole.
+async fn whole(request: RequestBuilder, began: Instant) -> Heard {
     let answered = async {
         let answer = request.send().await?;
         let status = answer.status();
         answer.bytes().await.map(|body| (status, body))
     };
-    let ended = match answered.await {
+    match answered.await {
         Ok((status, body)) if status.is_success() && steady_chat::is_answer(&body) => {
-            Ok(began.elapsed())
+            Heard { bytes: body.len() as u64, ended: Ok((began.elapsed(), None)) }
         }
-        Ok((status, body)) => {
-            let how = match status.is_success() {
-                true => format!("{} without a completion", status.as_u16()),
-                false => status.as_u16().to_string(),
-            };
-            Err((how, String::from_utf8_lossy(&body).chars().take(LONGEST_SAMPLE).collect()))
-        }
-        Err(error) => {
-            let how = match () {
-                () if error.is_timeout() => "no answer in time",
-                () if error.is_connect() => "no connection",
-                () => "broken off",
-            };
-            Err((how.to_owned(), with_causes(&error.without_url())))
+        Ok((status, body)) => Heard::refused(status, body),
+        Err(error) => Heard::broken_off(error),
+    }
+}
+
+/// Reads an answer as it arrives.
+async fn streamed(request: RequestBuilder, began: Instant, patience: Duration) -> Heard {
+    let mut answer = match timeout(patience, request.send()).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(error)) => return Heard::broken_off(error),
+        Err(_) => {
+            let said = format!("nothing for {}", duration::text(patience));
+            return Heard { bytes: 0, ended: Err(Broken::new("no answer in time", said)) };
         }
     };
-    meter.ended(caller, key, replica, ended);
+    let status = answer.status();
+    if !status.is_success() {
+        return match timeout(patience, answer.bytes()).await {
+            Ok(Ok(body)) => Heard::refused(status, body),
+            Ok(Err(_)) | Err(_) => Heard::refused(status, Bytes::new()),
+        };
+    }
+    let mut stream = Stream::default();
+    let end = loop {
+        let longest = if stream.is_done() { patience.min(FAREWELL) } else { patience };
+        match timeout(longest, answer.chunk()).await {
+            Ok(Ok(Some(part))) => stream.read(&part, began.elapsed()),
+            Ok(Ok(None)) => break End::Whole,
+            Ok(Err(error)) => break End::BrokenOff(with_causes(&error.without_url())),
+            Err(_) => break End::Stalled(patience),
+        }
+    };
+    let bytes = stream.bytes();
+    let ended = match stream.ended(&end) {
+        Ok((took, streamed)) => Ok((took, Some(streamed))),
+        Err((how, said)) => Err(Broken::new(format!("{} with {how}", status.as_u16()), said)),
+    };
+    Heard { bytes, ended }
 }
 
 /// What all callers count together.
@@ -332,13 +423,8 @@ impl Meter {
         self.turns.get(caller).map_or(0, |turn| turn.fetch_add(1, Ordering::Relaxed))
     }
 
-    fn ended(
-        &self,
-        caller: usize,
-        key: usize,
-        replica: usize,
-        ended: Result<Duration, (String, String)>,
-    ) {
+    /// Counts a request of this caller, key and replica, which has ended.
+    fn ended(&self, (caller, key, replica): (usize, usize, usize), heard: Heard, keys: &[String]) {
         let stretch = match self.windows_began() {
             None => 0,
             Some(began) => {
@@ -347,8 +433,21 @@ impl Meter {
             }
         };
         let mut shard = self.shard(caller % SHARDS);
-        if let Some(counted) = shard.get_mut(stretch) {
-            counted.count(key, replica, ended);
+        let Some(counted) = shard.get_mut(stretch) else { return };
+        counted.bytes += heard.bytes;
+        match heard.ended {
+            Ok((took, streamed)) => {
+                counted.count(key, replica, Ok(took));
+                if let Some(streamed) = &streamed {
+                    counted.count_stream(streamed);
+                }
+            }
+            Err(Broken { how, said }) => {
+                // The first of each kind is told, so the others need not be read.
+                let known = counted.failed.contains_key(&how);
+                let said = if known { String::new() } else { sample(&said, keys) };
+                counted.count(key, replica, Err((how, said)));
+            }
         }
     }
 
@@ -360,12 +459,17 @@ impl Meter {
     fn progress(&self) -> Progress {
         let mut progress =
             Progress { callers: self.there.load(Ordering::Relaxed), ..Progress::default() };
+        let mut latencies = Latencies::default();
         for place in 0..self.shards.len() {
             for counted in self.shard(place).iter() {
-                progress.answered += counted.answered();
                 progress.failed += counted.failures();
+                latencies.merge(&counted.latencies);
             }
         }
+        let at = |share| latencies.quantile(share).map(micros);
+        progress.answered = latencies.count();
+        progress.after_us = micros(self.began.elapsed());
+        (progress.p50_us, progress.p95_us) = (at(0.5), at(0.95));
         progress
     }
 
@@ -393,8 +497,13 @@ impl Meter {
                 so_far.clone()
             })
             .collect();
-        Outcome { stopped, sent: self.sent.load(Ordering::Relaxed), windows, whole }
+        let (sent, took_us) = (self.sent.load(Ordering::Relaxed), micros(self.began.elapsed()));
+        Outcome { stopped, sent, took_us, windows, whole }
     }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -430,6 +539,7 @@ mod tests {
             .mount(&server)
             .await;
         let order = Order {
+            act: Act::SteadyChat,
             replicas: vec![server.uri(), server.uri()],
             keys: vec!["sk-a".to_owned(), "sk-b".to_owned()],
             model: "gauntlet-a".to_owned(),
@@ -437,6 +547,7 @@ mod tests {
             callers: 4,
             ramp: Duration::from_millis(200),
             pause: Pause { least: Duration::from_millis(10), most: Duration::from_millis(20) },
+            patience: Duration::from_secs(30),
             balance: Balance::Pinned,
             windows: [300, 600].map(Duration::from_millis).map(Window).to_vec(),
         };

@@ -5,12 +5,14 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{latency::Latencies, load_profile::Balance};
+use crate::{latency::Latencies, load_profile::Balance, scenario::Act};
 
 /// An attack to carry out. It holds keys, so it is never shown.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Order {
+    /// What callers do.
+    pub act: Act,
     /// Where the replicas are, as in `http://127.0.0.1:4000`.
     pub replicas: Vec<String>,
     /// The keys that callers hold, in turn.
@@ -26,6 +28,9 @@ pub struct Order {
     pub ramp: Duration,
     /// How long a caller waits between an answer and the next request: at least, at most.
     pub pause: Pause,
+    /// How long a caller waits for an answer, or for the next part of a stream.
+    #[serde(with = "crate::duration")]
+    pub patience: Duration,
     /// To which replica a caller goes.
     pub balance: Balance,
     /// When each window ends, from the moment at which all callers are there. They all begin then.
@@ -75,6 +80,12 @@ pub struct Progress {
     pub answered: u64,
     /// Requests that were not.
     pub failed: u64,
+    /// Microseconds since the attack began.
+    pub after_us: u64,
+    /// The latency that half of the answered ones kept so far, in microseconds.
+    pub p50_us: Option<u64>,
+    /// The latency that 95 of 100 kept.
+    pub p95_us: Option<u64>,
 }
 
 /// What an attack came to.
@@ -84,6 +95,8 @@ pub struct Outcome {
     pub stopped: bool,
     /// Requests that were sent, all in all. Each is counted again as answered or failed.
     pub sent: u64,
+    /// Microseconds from the beginning until the last request had ended.
+    pub took_us: u64,
     /// What happened in each window that ended.
     pub windows: Vec<Counted>,
     /// What happened from the first request to the last.
@@ -95,6 +108,14 @@ pub struct Outcome {
 pub struct Counted {
     /// Requests that were answered, and how long it took.
     pub latencies: Latencies,
+    /// The time to the first token, of those of them that were streams.
+    pub first_tokens: Latencies,
+    /// The gaps between their tokens.
+    pub gaps: Latencies,
+    /// Their tokens: chunks with content.
+    pub tokens: u64,
+    /// Bytes of all bodies that were received, failed requests included.
+    pub bytes: u64,
     /// Requests that were not, by what happened instead: a status, or what went wrong on the way.
     pub failed: BTreeMap<String, Failed>,
     /// Requests by the place of their key.
@@ -103,6 +124,15 @@ pub struct Counted {
     pub by_replica: Vec<u64>,
     /// Those of them that were answered.
     pub answered_by_replica: Vec<u64>,
+}
+
+/// What was measured of a stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Streamed {
+    /// From the request to the first chunk with content.
+    pub first_token: Duration,
+    /// From each such chunk to the next, in microseconds.
+    pub gaps: Vec<u32>,
 }
 
 /// Requests that failed in one way.
@@ -147,9 +177,22 @@ impl Counted {
         }
     }
 
+    /// Counts what was measured of a stream that was answered.
+    pub fn count_stream(&mut self, streamed: &Streamed) {
+        self.first_tokens.record(streamed.first_token);
+        for gap in &streamed.gaps {
+            self.gaps.record(Duration::from_micros(u64::from(*gap)));
+        }
+        self.tokens += streamed.gaps.len() as u64 + 1;
+    }
+
     /// Counts what another stretch of time has counted as well.
     pub fn merge(&mut self, other: &Counted) {
         self.latencies.merge(&other.latencies);
+        self.first_tokens.merge(&other.first_tokens);
+        self.gaps.merge(&other.gaps);
+        self.tokens += other.tokens;
+        self.bytes += other.bytes;
         for (how, failed) in &other.failed {
             let mine = self
                 .failed
@@ -197,15 +240,30 @@ mod tests {
     }
 
     #[test]
+    fn streams_add_up() {
+        let mut one = answered(0, 0);
+        let first_token = Duration::from_millis(1);
+        one.count_stream(&Streamed { first_token, gaps: vec![1_000, 2_000] });
+        one.bytes = 100;
+        let mut all = one.clone();
+        all.merge(&one);
+        assert_eq!((all.tokens, all.gaps.count(), all.first_tokens.count()), (6, 4, 2));
+        assert_eq!(all.gaps.max(), Some(Duration::from_millis(2)));
+        assert_eq!(all.first_tokens.max(), Some(first_token));
+        assert_eq!(all.bytes, 200);
+    }
+
+    #[test]
     fn what_is_told_reads_back_the_same() {
         let outcome = Outcome {
             stopped: true,
             sent: 1,
+            took_us: 9,
             windows: vec![Counted::default()],
             whole: answered(0, 0),
         };
         for told in [
-            Told::Progress(Progress { callers: 3, answered: 2, failed: 1 }),
+            Told::Progress(Progress { callers: 3, answered: 2, failed: 1, ..Progress::default() }),
             Told::AllThere,
             Told::WindowEnded { window: 1 },
             Told::Ended(Box::new(outcome)),

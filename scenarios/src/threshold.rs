@@ -18,20 +18,53 @@ pub enum Measure {
     SqlPerWarmRequest,
     /// Redis commands of a request whose identities are cached.
     RedisPerWarmRequest,
-    /// The median latency.
-    LatencyP50,
-    /// The latency that 95 of 100 requests keep.
-    LatencyP95,
-    /// The latency that 99 of 100 requests keep.
-    LatencyP99,
-    /// The longest latency.
-    LatencyMax,
+    /// How long whole answers take.
+    Latency(Point),
+    /// The time to the first token of a stream.
+    Ttft(Point),
+    /// The gaps between the tokens of a stream.
+    Gap(Point),
     /// The share of requests that failed.
     ErrorRate,
+    /// Requests that were answered in each second.
+    Rate,
+    /// Tokens that arrived in each second, over all streams.
+    TokenRate,
     /// Log lines from WARN up, per 1,000 requests.
     LogLinesPer1000,
     /// How identity reads grow with replicas and workers, in reads at one of each.
     ReadsSlope,
+}
+
+/// A point of a distribution of times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Point {
+    /// The median.
+    P50,
+    /// What 90 of 100 keep.
+    P90,
+    /// What 95 of 100 keep.
+    P95,
+    /// What 99 of 100 keep.
+    P99,
+    /// The longest.
+    Max,
+}
+
+impl Point {
+    /// Every point, from the shortest time to the longest.
+    pub const ALL: [Point; 5] = [Point::P50, Point::P90, Point::P95, Point::P99, Point::Max];
+
+    /// The share of all that is no longer.
+    pub const fn share(self) -> f64 {
+        match self {
+            Point::P50 => 0.5,
+            Point::P90 => 0.9,
+            Point::P95 => 0.95,
+            Point::P99 => 0.99,
+            Point::Max => 1.0,
+        }
+    }
 }
 
 /// What a measure is counted in.
@@ -40,19 +73,33 @@ enum Unit {
     Share,
     Count,
     Time,
+    PerSecond,
 }
 
 impl Measure {
     /// Every measure there is.
-    pub const ALL: [Measure; 10] = [
+    pub const ALL: [Measure; 23] = [
         Measure::HitRatio,
         Measure::SqlPerWarmRequest,
         Measure::RedisPerWarmRequest,
-        Measure::LatencyP50,
-        Measure::LatencyP95,
-        Measure::LatencyP99,
-        Measure::LatencyMax,
+        Measure::Latency(Point::P50),
+        Measure::Latency(Point::P90),
+        Measure::Latency(Point::P95),
+        Measure::Latency(Point::P99),
+        Measure::Latency(Point::Max),
+        Measure::Ttft(Point::P50),
+        Measure::Ttft(Point::P90),
+        Measure::Ttft(Point::P95),
+        Measure::Ttft(Point::P99),
+        Measure::Ttft(Point::Max),
+        Measure::Gap(Point::P50),
+        Measure::Gap(Point::P90),
+        Measure::Gap(Point::P95),
+        Measure::Gap(Point::P99),
+        Measure::Gap(Point::Max),
         Measure::ErrorRate,
+        Measure::Rate,
+        Measure::TokenRate,
         Measure::LogLinesPer1000,
         Measure::ReadsSlope,
     ];
@@ -63,11 +110,24 @@ impl Measure {
             Measure::HitRatio => "hit_ratio",
             Measure::SqlPerWarmRequest => "sql_per_warm_request",
             Measure::RedisPerWarmRequest => "redis_per_warm_request",
-            Measure::LatencyP50 => "latency_p50",
-            Measure::LatencyP95 => "latency_p95",
-            Measure::LatencyP99 => "latency_p99",
-            Measure::LatencyMax => "latency_max",
+            Measure::Latency(Point::P50) => "latency_p50",
+            Measure::Latency(Point::P90) => "latency_p90",
+            Measure::Latency(Point::P95) => "latency_p95",
+            Measure::Latency(Point::P99) => "latency_p99",
+            Measure::Latency(Point::Max) => "latency_max",
+            Measure::Ttft(Point::P50) => "ttft_p50",
+            Measure::Ttft(Point::P90) => "ttft_p90",
+            Measure::Ttft(Point::P95) => "ttft_p95",
+            Measure::Ttft(Point::P99) => "ttft_p99",
+            Measure::Ttft(Point::Max) => "ttft_max",
+            Measure::Gap(Point::P50) => "gap_p50",
+            Measure::Gap(Point::P90) => "gap_p90",
+            Measure::Gap(Point::P95) => "gap_p95",
+            Measure::Gap(Point::P99) => "gap_p99",
+            Measure::Gap(Point::Max) => "gap_max",
             Measure::ErrorRate => "error_rate",
+            Measure::Rate => "rate",
+            Measure::TokenRate => "token_rate",
             Measure::LogLinesPer1000 => "log_lines_per_1000",
             Measure::ReadsSlope => "reads_slope",
         }
@@ -78,13 +138,13 @@ impl Measure {
         match self {
             Measure::HitRatio => &["class", "tier", "replica"],
             Measure::SqlPerWarmRequest | Measure::RedisPerWarmRequest => &["class", "replica"],
-            Measure::LatencyP50
-            | Measure::LatencyP95
-            | Measure::LatencyP99
-            | Measure::LatencyMax
-            | Measure::ErrorRate => &["class"],
+            Measure::Latency(_) | Measure::ErrorRate => &["class"],
             Measure::LogLinesPer1000 => &["replica"],
-            Measure::ReadsSlope => &[],
+            Measure::Ttft(_)
+            | Measure::Gap(_)
+            | Measure::Rate
+            | Measure::TokenRate
+            | Measure::ReadsSlope => &[],
         }
     }
 
@@ -95,10 +155,8 @@ impl Measure {
             | Measure::RedisPerWarmRequest
             | Measure::LogLinesPer1000
             | Measure::ReadsSlope => Unit::Count,
-            Measure::LatencyP50
-            | Measure::LatencyP95
-            | Measure::LatencyP99
-            | Measure::LatencyMax => Unit::Time,
+            Measure::Latency(_) | Measure::Ttft(_) | Measure::Gap(_) => Unit::Time,
+            Measure::Rate | Measure::TokenRate => Unit::PerSecond,
         }
     }
 
@@ -109,6 +167,7 @@ impl Measure {
             Unit::Count => format!("{value:.2}"),
             Unit::Time if value >= 1_000_000.0 => format!("{:.2}s", value / 1_000_000.0),
             Unit::Time => format!("{:.1}ms", value / 1_000.0),
+            Unit::PerSecond => format!("{value:.1}/s"),
         }
     }
 }
@@ -470,12 +529,15 @@ impl<'a> Reader<'a> {
         let unit = rest[end..].trim();
         let unit_at = at + end;
         match (measure.unit(), unit) {
-            (Unit::Share | Unit::Count, "") | (Unit::Time, "us") => Ok(number),
+            (Unit::Share | Unit::Count, "") | (Unit::Time, "us") | (Unit::PerSecond, "" | "/s") => {
+                Ok(number)
+            }
             (Unit::Share, "%") => Ok(number / 100.0),
             (Unit::Time, "ms") => Ok(number * 1_000.0),
             (Unit::Time, "s") => Ok(number * 1_000_000.0),
             (Unit::Time, _) => self.refuse(unit_at, "one of us, ms and s goes here".to_owned()),
             (Unit::Share, _) => self.refuse(unit_at, "nothing or % goes here".to_owned()),
+            (Unit::PerSecond, _) => self.refuse(unit_at, "nothing or /s goes here".to_owned()),
             (Unit::Count, _) => self.refuse(unit_at, format!("`{measure}` has no unit")),
         }
     }
@@ -522,7 +584,18 @@ mod tests {
         assert_eq!(read.to_string(), "hit_ratio{class=equal-ids, tier = redis,replica=1}>= 99%");
         assert_eq!(threshold("latency_p95 <= 80ms").bound, 80_000.0);
         assert_eq!(threshold("latency_max < 1.5 s").bound, 1_500_000.0);
+        assert_eq!(threshold("rate >= 100/s").bound, 100.0);
+        assert_eq!(threshold("ttft_p95 < 1s").measure(), Measure::Ttft(Point::P95));
         assert_eq!(threshold("reads_slope{} > 0.1").comparison, Comparison::Above);
+    }
+
+    #[test]
+    fn every_measure_is_listed_under_a_name_of_its_own() {
+        let mut names: Vec<_> = Measure::ALL.map(Measure::name).to_vec();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), Measure::ALL.len());
+        assert!(Point::ALL.is_sorted_by(|one, next| one.share() < next.share()));
     }
 
     #[test]
@@ -542,6 +615,9 @@ mod tests {
                 "latency_p95 <= 80",
                 "sql_per_warm_request == 0ms",
                 "error_rate < 1 permille",
+                "rate >= 100ms",
+                "tftt_p95 < 1s",
+                "ttft_p95{class=team} < 1s",
                 "weather == 1",
             ]
             .map(refused)
@@ -560,7 +636,10 @@ mod tests {
             "latency_p95 <= 80", character 18: one of us, ms and s goes here
             "sql_per_warm_request == 0ms", character 26: `sql_per_warm_request` has no unit
             "error_rate < 1 permille", character 15: nothing or % goes here
-            "weather == 1", character 1: there is no measure `weather`; known here: hit_ratio, sql_per_warm_request, redis_per_warm_request, latency_p50, latency_p95, latency_p99, latency_max, error_rate, log_lines_per_1000, reads_slope
+            "rate >= 100ms", character 12: nothing or /s goes here
+            "tftt_p95 < 1s", character 1: there is no measure `tftt_p95`; did you mean `ttft_p95`?
+            "ttft_p95{class=team} < 1s", character 10: `ttft_p95` has no labels
+            "weather == 1", character 1: there is no measure `weather`; known here: hit_ratio, sql_per_warm_request, redis_per_warm_request, latency_p50, latency_p90, latency_p95, latency_p99, latency_max, ttft_p50, ttft_p90, ttft_p95, ttft_p99, ttft_max, gap_p50, gap_p90, gap_p95, gap_p99, gap_max, error_rate, rate, token_rate, log_lines_per_1000, reads_slope
             "#
         );
     }
@@ -595,8 +674,9 @@ mod tests {
     #[test]
     fn values_are_shown_in_their_units() {
         assert_eq!(Measure::HitRatio.shown(0.98765), "0.9877");
-        assert_eq!(Measure::LatencyP95.shown(81_234.0), "81.2ms");
-        assert_eq!(Measure::LatencyMax.shown(2_500_000.0), "2.50s");
+        assert_eq!(Measure::Latency(Point::P95).shown(81_234.0), "81.2ms");
+        assert_eq!(Measure::Gap(Point::Max).shown(2_500_000.0), "2.50s");
+        assert_eq!(Measure::Rate.shown(99.96), "100.0/s");
         assert_eq!(Measure::SqlPerWarmRequest.shown(0.5), "0.50");
     }
 }

@@ -1,4 +1,7 @@
-//! `gauntlet load`: puts a target under load in several shapes, and holds what it reads to bounds.
+//! `gauntlet load`: puts any gateway under load ([`gateway`]), or a target in several shapes, whose reads
+//! are held to bounds.
+
+mod gateway;
 
 use std::{num::NonZeroU8, path::PathBuf};
 
@@ -11,7 +14,7 @@ use super::{
     conclude::conclude,
     experiment::{self, Driven},
     progress::Progress,
-    target::TargetArgs,
+    target::ReachArgs,
 };
 use crate::{
     clock::{Clock, Micros, unix_seconds},
@@ -27,15 +30,22 @@ use crate::{
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:
-  gauntlet load --profile seed_001 --target reference --threshold 'latency_p95 <= 80ms'
-  gauntlet load --profile seed_001 --target target.toml --replicas 2 --workers 1 --shared-cache on")]
+  gauntlet load --gateway http://127.0.0.1:4000 --key sk-1234 --users 50 --threshold 'latency_p95 <= 80ms'
+  gauntlet load --target target.toml --profile seed_001 --replicas 2 --workers 1 --shared-cache on")]
 pub struct LoadArgs {
     #[command(flatten)]
-    target: TargetArgs,
+    gateway: gateway::GatewayArgs,
+
+    /// `reference`, or the path of a `target.toml`; it is started in the shapes of a profile.
+    #[arg(long, value_name = "TARGET", requires = "profile")]
+    target: Option<String>,
+
+    #[command(flatten)]
+    how: ReachArgs,
 
     /// A built-in load profile (`seed_001`, `demo`) or the path of one.
-    #[arg(long, value_name = "PROFILE")]
-    profile: String,
+    #[arg(long, value_name = "PROFILE", requires = "target")]
+    profile: Option<String>,
 
     /// Only shapes with so many replicas, as in `1,2`.
     #[arg(long, value_name = "N", value_delimiter = ',')]
@@ -108,14 +118,26 @@ impl LoadArgs {
     ///
     /// When the target cannot be set up, or the run cannot be kept.
     pub async fn run(&self, around: &mut Surroundings<'_>) -> Result<ExitStatus, CliError> {
+        match &self.target {
+            Some(target) => self.experiment(target, around).await,
+            None => self.gateway.run(self, around).await,
+        }
+    }
+
+    /// What replicas of a target cost.
+    async fn experiment(
+        &self,
+        target: &str,
+        around: &mut Surroundings<'_>,
+    ) -> Result<ExitStatus, CliError> {
         let profile = self.profile()?;
         let shapes = self.shapes(&profile)?;
-        let request = self.target.request(around, self.replica_arg.clone())?;
+        let request = self.how.request(around, target, self.replica_arg.clone())?;
         let experiment = Experiment::new(profile, shapes, request, self.unscaled)
             .map_err(|senseless| CliError::Usage(senseless.to_string()))?;
         // A run that cannot be kept should not be driven.
         RunFolder::can_be_made(&self.out)?;
-        let facts = self.facts();
+        let facts = facts(target);
         let clock = Clock::start();
         let mut progress = Progress::new(around.err, around.err_is_terminal, self.quiet, None);
         let driven = experiment::drive(&experiment, &mut progress).await;
@@ -127,10 +149,15 @@ impl LoadArgs {
         })
     }
 
+    /// The name of the profile, which comes with a target.
+    fn profile_name(&self) -> &str {
+        self.profile.as_deref().unwrap_or_default()
+    }
+
     fn profile(&self) -> Result<LoadProfile, CliError> {
-        let mut profile = match PathBuf::from(&self.profile) {
+        let mut profile = match PathBuf::from(self.profile_name()) {
             path if path.extension().is_some() => LoadProfile::read(&path)?,
-            _ => LoadProfile::built_in(&self.profile)?,
+            _ => LoadProfile::built_in(self.profile_name())?,
         };
         if let Some(class) = self.key_class {
             profile.callers.key_class = class;
@@ -164,21 +191,6 @@ impl LoadArgs {
         Ok(shapes)
     }
 
-    fn facts(&self) -> RunFacts {
-        let started = unix_seconds();
-        let target = PathBuf::from(&self.target.target);
-        let name =
-            target.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
-        RunFacts {
-            id: format!("{started}-{name}-load"),
-            seed: 0,
-            started,
-            target: self.target.target.clone(),
-            cases: 0,
-            tool: env!("CARGO_PKG_VERSION").to_owned(),
-        }
-    }
-
     /// Writes the report and says what it comes to; nothing where nothing was measured.
     fn report(
         &self,
@@ -202,7 +214,7 @@ impl LoadArgs {
         };
         let report = report(&Material {
             facts,
-            profile: &self.profile,
+            profile: self.profile_name(),
             took: took.since(Micros(0)),
             manifest: &numbers.manifest,
             made_of: &numbers.made_of,
@@ -218,6 +230,21 @@ impl LoadArgs {
         });
         conclude(&report, &folder, self.json, around)?;
         Ok(Some(status))
+    }
+}
+
+fn facts(target: &str) -> RunFacts {
+    let started = unix_seconds();
+    let path = PathBuf::from(target);
+    let name =
+        path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
+    RunFacts {
+        id: format!("{started}-{name}-load"),
+        seed: 0,
+        started,
+        target: target.to_owned(),
+        cases: 0,
+        tool: env!("CARGO_PKG_VERSION").to_owned(),
     }
 }
 

@@ -35,7 +35,7 @@ use scenarios::attack::AttackError;
 use crate::{
     bundle::BundleError,
     codec::DriverError,
-    load::experiment::ExperimentError,
+    load::{experiment::ExperimentError, preflight::NoAnswer},
     runner::reach::ReachError,
     store::RunStoreError,
     target::{MissingBinary, TargetError},
@@ -93,14 +93,19 @@ enum Command {
     /// in the reference gateway is driven until its check fails, and the matrix of kills is written. It
     /// needs a reference gateway that was built with `--features defects`.
     Defects(defects::DefectsArgs),
-    /// Puts a target under load in several shapes, and holds what it reads to bounds.
+    /// Puts any gateway under load, or a target in several shapes whose reads are held to bounds.
     ///
-    /// For each shape of the profile a fresh target is started, keys are issued, and callers use them
-    /// over and over while the store proxies count what the target asks Postgres. A cache that holds what
-    /// it is told reads each key once per lifetime: more reads break the upper bound, fewer mean that
-    /// entries outlive their lifetime and break the lower one. With a shared cache reads must not grow
-    /// with replicas and workers. Ctrl-C stops the callers in good order, and what was seen by then is
-    /// reported.
+    /// With `--gateway`, nothing but an address and a key is needed. One request is sent first; then
+    /// simulated callers do what the scenario says, and their rate, latencies, times to the first token,
+    /// token gaps and errors are told, with a sample of what each kind of error said.
+    ///
+    /// With `--target` and `--profile`, what replicas cost is measured. For each shape of the profile a
+    /// fresh target is started, keys are issued, and callers use them over and over while the store proxies
+    /// count what the target asks Postgres. A cache that holds what it is told reads each key once per
+    /// lifetime: more reads break the upper bound, fewer mean that entries outlive their lifetime and break
+    /// the lower one. With a shared cache reads must not grow with replicas and workers.
+    ///
+    /// Ctrl-C stops the callers in good order, and what was seen by then is reported.
     Load(load::LoadArgs),
     /// Carries out an order of `load`.
     #[command(name = crate::load::attacker::SUBCOMMAND, hide = true)]
@@ -272,6 +277,9 @@ pub enum CliError {
     /// A load experiment cannot go on.
     #[error(transparent)]
     Load(#[from] ExperimentError),
+    /// A gateway that was to be put under load does not answer.
+    #[error(transparent)]
+    Gateway(#[from] NoAnswer),
     /// An attack cannot be carried out.
     #[error(transparent)]
     Attack(#[from] AttackError),
@@ -316,6 +324,7 @@ impl CliError {
             | CliError::Init(_)
             | CliError::Driver(_)
             | CliError::Load(_)
+            | CliError::Gateway(_)
             | CliError::Attack(_)
             | CliError::Interrupted
             | CliError::Ended { .. }

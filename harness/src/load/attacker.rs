@@ -1,10 +1,11 @@
 //! The process that attacks: this program once more, with an order for input.
 //!
 //! It has a process group of its own, so a Ctrl-C at the terminal reaches us alone and we stop it in
-//! good order. It leaves when its input ends, so it never outlives us.
+//! good order. It leaves when its input ends, and the supervisor sees to it that it does.
 
 use std::{io, path::Path, process::Stdio, time::Duration};
 
+use nix::{sys::signal::Signal, unistd::Pid};
 use scenarios::{
     attack::STOP,
     order::{Order, Told},
@@ -14,6 +15,8 @@ use tokio::{
     process::{Child, ChildStdin, ChildStdout, Command},
     time::timeout,
 };
+
+use crate::target::supervisor::{self, Ward};
 
 /// The subcommand of this program that attacks.
 pub const SUBCOMMAND: &str = "attack";
@@ -49,6 +52,7 @@ pub struct Attacker {
     child: Child,
     input: ChildStdin,
     lines: Lines<BufReader<ChildStdout>>,
+    ward: Ward,
 }
 
 impl Attacker {
@@ -59,8 +63,10 @@ impl Attacker {
     /// When it cannot be started.
     pub async fn start(program: &Path, order: &Order) -> Result<Attacker, AttackerError> {
         let system = |doing| move |source| AttackerError::System { doing, source };
+        let (mark, value) = supervisor::mark();
         let mut child = Command::new(program)
             .arg(SUBCOMMAND)
+            .env(mark, value)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit())
@@ -68,12 +74,16 @@ impl Attacker {
             .kill_on_drop(true)
             .spawn()
             .map_err(system("started"))?;
+        let leader = child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw);
+        let leader =
+            leader.ok_or_else(|| system("told from others")(io::Error::other("it has no id")))?;
+        let ward = supervisor::over_group(leader, Signal::SIGKILL).map_err(system("supervised"))?;
         let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
             let source = io::Error::other("its pipes are gone");
             return Err(system("spoken to")(source));
         };
         let lines = BufReader::new(output).lines();
-        let mut attacker = Attacker { child, input, lines };
+        let mut attacker = Attacker { child, input, lines, ward };
         let order = serde_json::to_string(order).map_err(io::Error::from);
         attacker.say(&order.map_err(system("given its order"))?).await?;
         Ok(attacker)
@@ -110,10 +120,11 @@ impl Attacker {
     ///
     /// When it cannot be waited for, or does not end.
     pub async fn ended(self) -> Result<(), AttackerError> {
-        let Attacker { mut child, input, lines } = self;
+        let Attacker { mut child, input, lines, ward } = self;
         drop(input);
         drop(lines);
         let ended = timeout(SILENCE, child.wait()).await.map_err(|_| AttackerError::Silent)?;
+        drop(ward);
         ended.map(|_| ()).map_err(|source| AttackerError::System { doing: "awaited", source })
     }
 
@@ -133,11 +144,13 @@ mod tests {
     use scenarios::{
         load_profile::Balance,
         order::{Outcome, Pause},
+        scenario::Act,
     };
 
     use super::*;
 
     const NOTHING: Order = Order {
+        act: Act::SteadyChat,
         replicas: Vec::new(),
         keys: Vec::new(),
         model: String::new(),
@@ -145,6 +158,7 @@ mod tests {
         callers: 0,
         ramp: Duration::ZERO,
         pause: Pause { least: Duration::ZERO, most: Duration::ZERO },
+        patience: Duration::ZERO,
         balance: Balance::Pinned,
         windows: Vec::new(),
     };

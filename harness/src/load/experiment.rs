@@ -7,6 +7,7 @@ use scenarios::{
     causes::with_causes,
     load_profile::SharedCache,
     order::{Counted, Order, Outcome, Told, Window as AttackWindow},
+    scenario::Act,
 };
 use tokio::sync::watch;
 
@@ -34,6 +35,9 @@ use crate::{
 
 /// How long access lines and rows of the ledger may take to come in after the last answer.
 const SETTLE_DEADLINE: Duration = Duration::from_secs(5);
+
+/// How long a caller waits for an answer.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What is done, to which target.
 pub struct Experiment {
@@ -359,6 +363,7 @@ impl Experiment {
     fn order(&self, reached: &Reached, issued: &Issued) -> Order {
         let callers = &self.profile.callers;
         Order {
+            act: Act::SteadyChat,
             replicas: reached.made_of.replicas.clone(),
             keys: issued.secrets.clone(),
             model: reached.driver.aliases.first().cloned().unwrap_or_default(),
@@ -366,6 +371,7 @@ impl Experiment {
             callers: callers.count.get(),
             ramp: callers.ramp,
             pause: callers.pause,
+            patience: PATIENCE,
             balance: callers.balance,
             windows: self.windows().into_iter().map(AttackWindow).collect(),
         }
@@ -479,7 +485,7 @@ fn ended_by_itself(fate: &Fate) -> Option<(Replica, String)> {
 
 /// The shapes of a profile, in order.
 pub fn shapes(profile: &LoadProfile) -> Vec<Topology> {
-    let shapes = &profile.shapes;
+    let LoadProfile { shapes, .. } = profile;
     let of = |mode: &SharedCache| {
         let mode = *mode;
         shapes.replicas_and_workers.iter().map(move |shape| topology(*shape, mode))

@@ -12,7 +12,7 @@ use scenarios::{
     KeyClass, LoadProfile,
     load_profile::Balance,
     order::Counted,
-    threshold::{self, Labels, Measure},
+    threshold::{self, Labels, Measure, Point},
 };
 
 use super::{
@@ -87,10 +87,10 @@ pub fn measured(
             all.push(threshold::Measured { measure, labels, value, requests });
         };
         let latency = |of: fn(&Latency) -> u64| window?.latency.as_ref().map(|it| float(of(it)));
-        tell(Measure::LatencyP50, labels, latency(|it| it.p50_us));
-        tell(Measure::LatencyP95, labels, latency(|it| it.p95_us));
-        tell(Measure::LatencyP99, labels, latency(|it| it.p99_us));
-        tell(Measure::LatencyMax, labels, latency(|it| it.max_us));
+        tell(Measure::Latency(Point::P50), labels, latency(|it| it.p50_us));
+        tell(Measure::Latency(Point::P95), labels, latency(|it| it.p95_us));
+        tell(Measure::Latency(Point::P99), labels, latency(|it| it.p99_us));
+        tell(Measure::Latency(Point::Max), labels, latency(|it| it.max_us));
         let share = |of: fn(&LoadWindow) -> u64| {
             window.filter(|_| requests > 0).map(|window| float(of(window)) / float(requests))
         };

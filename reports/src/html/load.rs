@@ -3,6 +3,7 @@
 use std::{cmp::Reverse, collections::BTreeMap};
 
 use crate::{
+    gateway_load::{self, GatewayLoad, Seen, Times},
     layout::{counted, grouped, span},
     load::{
         Latency, Load, LoadShape, LoadWindow, Slope, as_f64, callers, millis, name, per_second,
@@ -53,6 +54,84 @@ pub(super) fn write(load: &Load, page: &mut Markup) {
     whole(&load.shapes, page);
     failures(&load.shapes, page);
     loud_lines(&load.shapes, page);
+}
+
+/// Writes what callers saw of a gateway of which only an address is known.
+pub(super) fn write_gateway(load: &GatewayLoad, page: &mut Markup) {
+    page.words("p", &[], &format!("{}: {}.", load.scenario, gateway_load::callers(load)));
+    if let Some(reason) = &load.reason {
+        page.element("p", &[], |line| {
+            badge(load.verdict, &load.verdict.to_string(), line);
+            line.text(&format!(" {reason}"));
+        });
+    }
+    page.words("p", &[], &format!("{}.", gateway_load::seen(load)));
+    times(load.seen(), page);
+    page.words("p", &[("class", "faint")], &format!("{}.", gateway_load::all_in_all(load)));
+    if load.gateways.len() > 1 {
+        let columns = [Column::Text("gateway"), Column::Number("requests")];
+        table("Requests, by gateway", &columns, page, |body| {
+            for (gateway, requests) in load.gateways.iter().zip(&load.whole.by_gateway) {
+                row(gateway, &[Cell::Number(grouped(*requests))], body);
+            }
+        });
+    }
+    if load.whole.failed.is_empty() {
+        return;
+    }
+    page.words("h3", &[], "Requests that failed");
+    let columns = [
+        Column::Text("how"),
+        Column::Number("requests"),
+        Column::Text("what the first was told"),
+    ];
+    table("Requests that failed, by how", &columns, page, |body| {
+        for failure in &load.whole.failed {
+            let cells = [Cell::Number(grouped(failure.count)), Cell::Text(&failure.said)];
+            row(&failure.how, &cells, body);
+        }
+    });
+}
+
+/// The distributions of what callers saw, as a table and as a chart.
+fn times(seen: &Seen, page: &mut Markup) {
+    let all: Vec<_> = seen.times().collect();
+    if all.is_empty() {
+        return;
+    }
+    let points = Times::default().points().map(|(name, _)| name);
+    let columns = [
+        Column::Text("what"),
+        Column::Number("p50 ms"),
+        Column::Number("p90 ms"),
+        Column::Number("p95 ms"),
+        Column::Number("p99 ms"),
+        Column::Number("max ms"),
+    ];
+    table("What callers waited for", &columns, page, |body| {
+        for (name, times) in &all {
+            let cells = times.points().map(|(_, us)| Cell::Number(gateway_load::shown(us)));
+            row(name, &cells, body);
+        }
+    });
+    let places = || (0u32..).map(f64::from);
+    let marks = [Mark::Circle, Mark::Square, Mark::Triangle];
+    let chart = Chart {
+        title: "What callers waited for, in milliseconds",
+        across: "share of requests",
+        places: places().zip(points.map(str::to_owned)).collect(),
+        series: all
+            .iter()
+            .zip(marks)
+            .map(|((name, times), mark)| Series {
+                name,
+                mark,
+                points: places().zip(times.points().map(|(_, us)| millis(us))).collect(),
+            })
+            .collect(),
+        ranges: None,
+    };
+    page.element("div", &[("class", "charts")], |charts| draw(&chart, charts));
 }
 
 /// What became of each shape.

@@ -23,7 +23,7 @@ pub(super) fn write(report: &RunReport, page: &mut Markup) {
         capabilities(&report.capabilities, page);
     }
     // Under load, events are counted and joined to nothing.
-    if report.load.is_none() {
+    if report.load.is_none() && report.gateway_load.is_none() {
         page.words("h3", &[], "What the wire showed");
         wire(&report.wire, page);
     }
@@ -44,8 +44,12 @@ fn target(report: &RunReport, page: &mut Markup) {
         ("seed", report.seed.to_string()),
         ("took", span(report.duration_ms)),
     ];
+    // Of a gateway of which only an address is known, these would be made up.
+    let unknown =
+        ["adapter", "wire profile", "an identity is cached for", "a change is everywhere within"];
+    let is_known = |name: &str| report.gateway_load.is_none() || !unknown.contains(&name);
     page.element("dl", &[], |list| {
-        for (name, text) in &facts {
+        for (name, text) in facts.iter().filter(|(name, _)| is_known(name)) {
             list.element("div", &[], |pair| {
                 pair.words("dt", &[], name);
                 pair.words("dd", &[], text);
