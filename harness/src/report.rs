@@ -1,25 +1,35 @@
 //! From what a run came to, to the report that is published of it.
 
+mod exchange;
+mod script;
+
 use std::time::Duration;
 
 use reports::schema::{
-    Bounds, Capability, CapabilityState, CheckReport, EvidenceLine, Exit, Lane, Level, RunReport,
+    Bounds, Capability, CapabilityState, CheckReport, Exit, Level, LogNoise, RunReport, Script,
     Store, StoreKind, Story, Target, Totals, VERSION, Verdict as Told, Violation as ToldViolation,
     Way, Wire,
 };
 use reports::{cache::Cache, load::Load, threshold::Threshold};
 
 use crate::{
+    adapters,
     capability::Probed,
     check::{self, Check},
-    history::{Entry, Event, History, Manifest, tell},
+    history::{History, Manifest},
     plan::story,
-    runner::{collect::WireCounts, reach::MadeOf, run::CheckResult},
+    runner::{
+        collect::{LineCounts, WireCounts},
+        reach::MadeOf,
+        run::CheckResult,
+    },
     store::RunFacts,
     target::stores,
     verdict::{Verdict, Violation},
     wire::record::StoreKind as WireStore,
 };
+
+use exchange::{Teller, exchanges};
 
 /// What is told of one check.
 #[derive(Debug)]
@@ -71,6 +81,8 @@ pub struct Material<'a> {
     pub load: Option<Load>,
     /// What became of the wire events.
     pub wire: &'a WireCounts,
+    /// What the replicas wrote to their logs, where somebody counted.
+    pub lines: Option<&'a LineCounts>,
     /// Observations that were lost on the way.
     pub lost: u64,
     /// How the process ends.
@@ -112,6 +124,7 @@ pub fn report(material: &Material<'_>) -> RunReport {
         thresholds: material.thresholds.clone(),
         load: material.load.clone(),
         gateway_load: None,
+        log: material.lines.filter(|lines| lines.records > 0).map(noise),
         exit: material.exit.clone(),
     }
 }
@@ -142,6 +155,15 @@ fn target(material: &Material<'_>) -> Target {
     }
 }
 
+fn noise(lines: &LineCounts) -> LogNoise {
+    LogNoise {
+        requests: lines.access,
+        records: lines.records,
+        loud: lines.loud,
+        shapes: lines.loud_shapes.clone(),
+    }
+}
+
 fn way(way: stores::Way) -> Way {
     match way {
         stores::Way::Given => Way::Given,
@@ -162,6 +184,8 @@ fn check_report(conclusion: &Conclusion, folder: &str) -> CheckReport {
     let bare = |check: &Check, reason: Option<String>| CheckReport {
         id: check.id.to_owned(),
         title: check.title.to_owned(),
+        why: Some(check.why.to_owned()),
+        incidents: check.incidents.iter().copied().map(ToOwned::to_owned).collect(),
         level: match check.level {
             check::Level::Core => Level::Core,
             check::Level::Extended => Level::Extended,
@@ -173,6 +197,8 @@ fn check_report(conclusion: &Conclusion, folder: &str) -> CheckReport {
         failing_case: None,
         shrunk: None,
         violations: Vec::new(),
+        exchanges: Vec::new(),
+        script: None,
         replay: None,
     };
     match conclusion {
@@ -204,6 +230,8 @@ fn failure(told: &mut CheckReport, result: &CheckResult, folder: &str) {
     {
         told.violations =
             violations.iter().map(|violation| told_violation(violation, &case.histories)).collect();
+        told.exchanges = exchanges(violations, &case.histories);
+        told.script = told_script(result.check, &case.histories);
     }
     if let Some(shrunk) = &result.shrunk {
         let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
@@ -218,39 +246,27 @@ fn failure(told: &mut CheckReport, result: &CheckResult, folder: &str) {
     told.replay = Some(format!("gauntlet replay {folder}"));
 }
 
+/// The plan as requests of `curl`, kept beside it.
+fn told_script(check: &Check, histories: &[History]) -> Option<Script> {
+    let adapter = adapters::named(&histories.first()?.manifest.gateway)?;
+    let text = script::script(check.id, check.title, histories, adapter)?;
+    Some(Script { file: format!("shrunk/{}.sh", check.id), text })
+}
+
 fn told_violation(violation: &Violation, histories: &[History]) -> ToldViolation {
     let evidence = violation
         .evidence
         .iter()
         .filter_map(|proof| {
             let history = histories.get(proof.arm)?;
-            let entry = history.entries.get(proof.index)?;
-            let (_, text) = tell(history, entry);
-            let arm =
-                if histories.len() > 1 { format!("[{}] ", history.arm) } else { String::new() };
-            Some(EvidenceLine {
-                index: u64::try_from(proof.index).unwrap_or(u64::MAX),
-                at_us: entry.at.0,
-                lane: lane(entry),
-                text: format!("{arm}{text}"),
-            })
+            let mut line = Teller::of(history).line(proof.index)?;
+            if histories.len() > 1 {
+                line.text = format!("[{}] {}", history.arm, line.text);
+            }
+            Some(line)
         })
         .collect();
     ToldViolation { summary: violation.summary.clone(), evidence }
-}
-
-fn lane(entry: &Entry) -> Lane {
-    match &entry.event {
-        Event::Invoked { .. } | Event::Completed { .. } => Lane::Caller,
-        Event::Redis { .. } | Event::Push { .. } => Lane::Redis,
-        Event::Sql { .. } => Lane::Postgres,
-        Event::Log { .. } => Lane::Log,
-        Event::Attempt { .. } => Lane::Upstream,
-        Event::Exited { replica, .. } => Lane::Replica(replica.0),
-        Event::Edited { .. } | Event::Struck { .. } | Event::Healed { .. } | Event::Gap { .. } => {
-            Lane::Nemesis
-        }
-    }
 }
 
 fn millis(duration: Duration) -> u64 {

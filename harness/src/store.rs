@@ -5,7 +5,9 @@
 //!   run.json                         seed, target, what was asked for
 //!   cases/<check>/<case>.json        the plan and history of each arm, and the verdict
 //!   shrunk/<check>.json              the smallest failing plan, driven once more
+//!   shrunk/<check>.sh                the same plan as a script of `curl`
 //!   report.json                      the report, from which every format is made
+//!   report.html                      the report as a page for a browser
 //! ```
 //!
 //! Each case is written as it is judged, so that a run which is stopped has kept what it had done.
@@ -16,13 +18,16 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use reports::schema::RunReport;
+use reports::{Format, RunReport};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
     history::{HISTORY_VERSION, History},
     verdict::Verdict,
 };
+
+/// The file of a run that is its report as a page.
+const PAGE: &str = "report.html";
 
 /// Why a run cannot be kept, or read again.
 ///
@@ -114,9 +119,10 @@ impl RunFolder {
         let missing: Vec<_> = runs.ancestors().take_while(is_missing).collect();
         let attempt = || {
             fs::create_dir_all(runs)?;
-            let mut file = tempfile::NamedTempFile::new_in(runs)?;
-            // Room for a small case: a full disk takes the name of a file, but not what it holds.
-            file.write_all(&[0; 64 * 1024]).and_then(|()| file.as_file().sync_all())
+            // Without a name, so that it is gone whatever becomes of us.
+            let mut file = tempfile::tempfile_in(runs)?;
+            // Room for a small case: a full disk takes a file, but not what it holds.
+            file.write_all(&[0; 64 * 1024]).and_then(|()| file.sync_all())
         };
         let attempted = attempt();
         for folder in missing {
@@ -179,13 +185,23 @@ impl RunFolder {
         self.write(&format!("shrunk/{}.json", case.check), case)
     }
 
-    /// Keeps the report.
+    /// Keeps the report: the document, the page for a browser, and the script of each failing plan.
     ///
     /// # Errors
     ///
     /// When it cannot be written.
     pub fn keep_report(&self, report: &RunReport) -> Result<(), RunStoreError> {
-        self.write("report.json", report)
+        self.write("report.json", report)?;
+        self.put(PAGE, |file| reports::render(report, Format::Html, file))?;
+        for script in report.checks.iter().filter_map(|check| check.script.as_ref()) {
+            self.put(&script.file, |file| file.write_all(script.text.as_bytes()))?;
+        }
+        Ok(())
+    }
+
+    /// Where the page of the report is.
+    pub fn page(&self) -> PathBuf {
+        self.path.join(PAGE)
     }
 
     /// The report.
@@ -209,10 +225,9 @@ impl RunFolder {
             files.extend(self.listed(&check)?);
         }
         files.extend(self.listed(&self.path.join("shrunk"))?);
-        let is_whole = |file: &PathBuf| file.extension().is_some_and(|kind| kind == "json");
         Ok(files
             .iter()
-            .filter(|file| is_whole(file))
+            .filter(|file| is_document(file))
             .filter_map(|file| file.strip_prefix(&self.path).ok())
             .map(Path::to_owned)
             .collect())
@@ -248,7 +263,8 @@ impl RunFolder {
     ///
     /// When one cannot be read.
     pub fn shrunk(&self) -> Result<Vec<StoredCase>, RunStoreError> {
-        self.listed(&self.path.join("shrunk"))?.iter().map(|file| self.case(file)).collect()
+        let files = self.listed(&self.path.join("shrunk"))?;
+        files.iter().filter(|file| is_document(file)).map(|file| self.case(file)).collect()
     }
 
     fn case(&self, file: &Path) -> Result<StoredCase, RunStoreError> {
@@ -285,21 +301,34 @@ impl RunFolder {
     }
 
     fn write(&self, name: &str, value: &impl Serialize) -> Result<(), RunStoreError> {
+        self.put(name, |file| {
+            serde_json::to_writer(&mut *file, value)?;
+            file.write_all(b"\n")
+        })
+    }
+
+    fn put(
+        &self,
+        name: &str,
+        write: impl FnOnce(&mut BufWriter<fs::File>) -> io::Result<()>,
+    ) -> Result<(), RunStoreError> {
         let path = self.path.join(name);
         let unwritable = |source| RunStoreError::Unwritable { path: path.clone(), source };
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder).map_err(unwritable)?;
         }
         // Written aside and moved into place: a file that is there is whole.
-        let aside = path.with_extension("json.part");
+        let mut aside = path.clone().into_os_string();
+        aside.push(".part");
         let mut file = BufWriter::new(fs::File::create(&aside).map_err(unwritable)?);
-        serde_json::to_writer(&mut file, value)
-            .map_err(io::Error::from)
-            .and_then(|()| file.write_all(b"\n"))
-            .and_then(|()| file.flush())
-            .map_err(unwritable)?;
+        write(&mut file).and_then(|()| file.flush()).map_err(unwritable)?;
         fs::rename(&aside, &path).map_err(unwritable)
     }
+}
+
+/// Whether a file is one of ours that can be read again, and is whole.
+fn is_document(file: &Path) -> bool {
+    file.extension().is_some_and(|kind| kind == "json")
 }
 
 #[cfg(test)]
@@ -314,6 +343,18 @@ mod tests {
         fs::write(folder.path().join("file"), "").unwrap();
         let refused = RunFolder::can_be_made(&folder.path().join("file/runs")).unwrap_err();
         assert!(refused.to_string().contains("file/runs failed"), "{refused}");
+    }
+    use crate::history::hand::Hand;
+
+    fn facts() -> RunFacts {
+        RunFacts {
+            id: "1-reference-7".to_owned(),
+            seed: 7,
+            started: 1,
+            target: "reference".to_owned(),
+            cases: 1,
+            tool: "0.1.0".to_owned(),
+        }
     }
     use crate::history::hand::Hand;
 

@@ -24,6 +24,7 @@ mod failures;
 mod lanes;
 mod thresholds;
 mod cache;
+mod log;
 mod load;
 mod chart;
 mod defects;
@@ -108,6 +109,9 @@ fn parts(report: &RunReport) -> Vec<Part<'_>> {
     }
     if let Some(cache) = report.cache.as_ref().filter(|cache| !cache.classes.is_empty()) {
         parts.push(Part::new("cache", "Cache", |page| cache::write(cache, page)));
+    }
+    if let Some(log) = &report.log {
+        parts.push(Part::new("log", "Log", |page| log::write(log, page)));
     }
     if !report.kill_matrix.is_empty() {
         parts.push(Part::new("defects", "Planted defects", |page| {
@@ -243,11 +247,13 @@ mod tests {
         report.thresholds = samples::thresholds();
         report.kill_matrix = samples::kills();
         report.load = Some(samples::load());
+        report.log = Some(samples::log());
         report.wire.unjoined_shapes = BTreeMap::from([("GET ?".to_owned(), 2)]);
         let long = "SELECT ".repeat(100);
         report.checks[1].violations[0].evidence[1].text = long;
         let breach = report.checks[1].violations[0].clone();
         report.checks[1].violations = vec![breach; 5];
+        report.checks[1].exchanges[0].arm = "ids shared".to_owned();
         report
     }
 
@@ -284,28 +290,77 @@ mod tests {
 
     #[test]
     fn a_failure_is_a_story_with_its_evidence() {
-        assert_snapshot!(part(&samples::failing(), "Failures"), @r"
+        assert_snapshot!(part(&samples::failing(), "Failures"), @r#"
         ## Failures
+        What the words below mean
+        gateway what was tested: one API in front of many providers of language models
+        replica one address of the gateway; several share a cache and a database
+        Redis, Postgres the shared cache, and the database of record
+        provider what answers prompts; here a mock that remembers whatever reaches it
+        virtual key what a caller of the gateway holds; a team, a user or both may own it
+        identity who a key is: its own row and those of its owners, cached or read from the database
+        hit, miss a cache entry that was there when it was looked up, and one that was not
+        plan the steps that were driven, drawn at random from the seed of the run
+        case one plan, driven once; a check has many
+        shrunk made smaller, step by step, as long as it still fails
+        evidence what was recorded on the wire, in logs and at the provider, by number (#)
         ### Failure 1: propagation.revoke-bound
         Expected: A revoked key is refused everywhere within the bound.
+        Where it does not hold: Whoever was shut out goes on spending.
+        #### What was found
+        - ✗ key 0 was answered by replica 1 3.76 s after its revocation was confirmed, and the bound is 2.5 s
         #### The smallest plan that fails has 4 steps
         - issue key 0 to team 0
         - ask replica 1 with key 0
         - revoke key 0 through replica 0
         - wait 1.5 staleness bounds, then ask replica 1 with key 0
         Shrunk from 38 steps in 17 tries (6.1 s); it failed on every re-run.
-        #### ✗ key 0 was answered by replica 1 3.76 s after its revocation was confirmed, and the bound is 2.5 s
-        caller replica 1 redis upstream
-        - #41 +0.0 ms caller POST /key/delete key 0 -> 200
-        - #42 +0.3 ms redis DEL rg:key:5f1c
+        #### What happened, around the evidence
+        - a request is sent
+        - it is answered
+        - it is refused
+        - cache hit
+        - cache miss
+        - cache entry written
+        - SQL that reads who somebody is
+        - log line at WARN or above
+        - request at the provider
+        - a fault strikes
+        - it is healed
+        faults replica 0 replica 1 Redis Postgres provider
+        - #40 +0.0 ms fault from now on each read of Postgres takes 200 ms longer
+        - #41 +1.3 ms caller → replica 0 call 3: chat with key 0, model 0
+        - #42 +2.6 ms replica 0 → Redis GET "rg:key:5f1c" miss (key)
+        - #43 +3.9 ms caller → replica 1 call 4: chat with key 0, model 0
+        - #44 +5.2 ms replica 0 → Postgres SELECT … FROM virtual_keys
+        - #45 +6.5 ms replica 1 → Redis GET "rg:key:5f1c" hit (key)
+        - #46 +7.8 ms replica 1 logs evidence WARN cache entry of key 0 could not be read
+        - #47 +9.1 ms replica 0 → provider call 3 arrives, is answered 200
+        - #48 +10.4 ms replica 0 → Redis SET "rg:key:5f1c" write (key)
+        - #49 +11.7 ms replica 0 → caller call 3 answered 200
+        - #50 +13.0 ms replica 1 → caller evidence call 4 refused 401: no such key
+        - #51 +14.3 ms fault healed after 2 hits
+        Times count from #40, 5.052000 s into the run.
+        212 further entries of this history lie further away, in the folder of the run.
+        #### What proves it
+        ✗ key 0 was answered by replica 1 3.76 s after its revocation was confirmed, and the bound is 2.5 s callers replica 1 Redis provider
+        - #41 +0.0 ms callers POST /key/delete key 0 -> 200
+        - #42 +0.3 ms Redis DEL rg:key:5f1c
         - 3.7 s later
-        - #57 +3.756 s caller POST /v1/chat/completions -> 200
+        - #57 +3.756 s callers POST /v1/chat/completions -> 200
         - #58 +3.757 s replica 1 no store read for key 0
-        - #59 +3.759 s upstream attempt 12, model mock-ok, fingerprint fp-09af31c2d4e5f607, credential 4be1c90d22aa1077
+        - #59 +3.759 s provider attempt 12, model mock-ok, fingerprint fp-09af31c2d4e5f607, credential 4be1c90d22aa1077
         Times count from #41, 1.204118 s into the run.
         #### See it again (case 3)
+        This judges what was recorded once more, without the gateway. With --live it drives the plan against a target again.
         gauntlet replay runs/reference-42 Copy
-        ");
+        #### Send the same requests yourself
+        Needs bash and curl, and nothing of ours. It stands in the folder of the run as shrunk/propagation.revoke-bound.sh; what it needs to be told is GATEWAY and ADMIN_KEY.
+        Show the script
+        #!/usr/bin/env bash set -u call 0 "$GATEWAY_0" Copy
+        #### Seen before
+        - https://example.org/incidents/1
+        "#);
     }
 
     #[test]
@@ -445,6 +500,11 @@ mod tests {
     }
 
     #[test]
+    fn log_lines_are_told_by_their_shapes() {
+        assert_snapshot!(part(&everything(), "Log"), @"");
+    }
+
+    #[test]
     fn charts_are_drawn_where_shapes_can_be_compared() {
         let page = shown(&everything());
         assert_eq!(page.matches("<figure>").count(), 2);
@@ -544,7 +604,11 @@ mod tests {
             assert!(!["img", "iframe", "object", "embed", "base"].contains(&name), "{name}");
             for (attribute, value) in attributes {
                 match attribute {
-                    "href" => assert!(value.starts_with('#') || value == "data:,", "{value}"),
+                    // What a reader may follow is not loaded.
+                    "href" if name == "a" => {
+                        assert!(value.starts_with('#') || value.starts_with("https://"), "{value}");
+                    }
+                    "href" => assert_eq!(value, "data:,"),
                     "src" | "srcset" | "action" | "style" | "ping" => panic!("{name} {attribute}"),
                     handler => assert!(!handler.starts_with("on"), "{handler}"),
                 }
@@ -615,9 +679,9 @@ mod tests {
         let (light, dark) = STYLE.split_once("prefers-color-scheme: dark").unwrap();
         for scheme in [light, dark] {
             let colours = colours(scheme.split_once('}').unwrap().0);
-            assert_eq!(colours.len(), 16);
+            assert_eq!(colours.len(), 18);
             for (name, colour) in &colours {
-                if ["page", "panel", "rule"].contains(name) {
+                if ["page", "panel", "rule", "bar", "shade"].contains(name) {
                     continue;
                 }
                 for behind in ["page", "panel"] {

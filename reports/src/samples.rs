@@ -10,8 +10,8 @@ use crate::{
         Stands, Whole,
     },
     schema::{
-        Bounds, Capability, CapabilityState, CheckReport, EvidenceLine, Exit, Kill, Lane, Level,
-        RunReport, Store, StoreKind, Story, Target, Totals, VERSION, Verdict, Violation, Way, Wire,
+        Bounds, Capability, CapabilityState, CheckReport, EvidenceLine, Exchange, Exit, Kill, Lane,
+        Level, LogNoise, Mark, RunReport, Script, Store, StoreKind, Story, Target, Totals, VERSION, Verdict, Violation, Way, Wire,
     },
     threshold::Threshold,
 };
@@ -141,6 +141,7 @@ fn report(checks: Vec<CheckReport>, (status, name): (u8, &str)) -> RunReport {
         thresholds: Vec::new(),
         load: None,
         gateway_load: None,
+        log: None,
         exit: Exit { status, name: name.to_owned() },
     }
 }
@@ -149,6 +150,8 @@ fn check(id: &str, title: &str) -> CheckReport {
     CheckReport {
         id: id.to_owned(),
         title: title.to_owned(),
+        why: None,
+        incidents: Vec::new(),
         level: Level::Core,
         cases: 64,
         verdict: Verdict::Pass,
@@ -157,6 +160,8 @@ fn check(id: &str, title: &str) -> CheckReport {
         failing_case: None,
         shrunk: None,
         violations: Vec::new(),
+        exchanges: Vec::new(),
+        script: None,
         replay: None,
     }
 }
@@ -201,6 +206,13 @@ fn failed() -> CheckReport {
                 ),
             ],
         }],
+        why: Some("Whoever was shut out goes on spending".to_owned()),
+        incidents: vec!["https://example.org/incidents/1".to_owned()],
+        exchanges: vec![exchange()],
+        script: Some(Script {
+            file: "shrunk/propagation.revoke-bound.sh".to_owned(),
+            text: "#!/usr/bin/env bash\nset -u\ncall 0 \"$GATEWAY_0\"\n".to_owned(),
+        }),
         replay: Some("gauntlet replay runs/reference-42".to_owned()),
         ..check("propagation.revoke-bound", "A revoked key is refused everywhere within the bound")
     }
@@ -221,7 +233,53 @@ fn capability(name: &str, state: CapabilityState, note: &str) -> Capability {
 }
 
 fn evidence(index: u64, at_us: u64, lane: Lane, text: &str) -> EvidenceLine {
-    EvidenceLine { index, at_us, lane, text: text.to_owned() }
+    EvidenceLine {
+        index,
+        at_us,
+        lane,
+        text: text.to_owned(),
+        replica: None,
+        mark: None,
+        call: None,
+    }
+}
+
+/// A request that misses the cache while a fault is in force, and one beside it.
+pub(crate) fn exchange() -> Exchange {
+    let seen = |index: u64, lane, replica, mark, call, text: &str| EvidenceLine {
+        replica,
+        mark: Some(mark),
+        call,
+        ..evidence(index, 5_000_000 + index * 1_300, lane, text)
+    };
+    let strike = "from now on each read of Postgres takes 200 ms longer";
+    let loud = "WARN cache entry of key 0 could not be read";
+    let entries = vec![
+        seen(40, Lane::Nemesis, None, Mark::Strike, None, strike),
+        seen(41, Lane::Caller, Some(0), Mark::Asked, Some(3), "call 3: chat with key 0, model 0"),
+        seen(42, Lane::Redis, Some(0), Mark::Miss, None, "GET \"rg:key:5f1c\" miss (key)"),
+        seen(43, Lane::Caller, Some(1), Mark::Asked, Some(4), "call 4: chat with key 0, model 0"),
+        seen(44, Lane::Postgres, Some(0), Mark::Read, None, "SELECT … FROM virtual_keys"),
+        seen(45, Lane::Redis, Some(1), Mark::Hit, None, "GET \"rg:key:5f1c\" hit (key)"),
+        seen(46, Lane::Log, Some(1), Mark::Loud, None, loud),
+        seen(47, Lane::Upstream, Some(0), Mark::Attempt, Some(3), "call 3 arrives, is answered 200"),
+        seen(48, Lane::Redis, Some(0), Mark::Write, None, "SET \"rg:key:5f1c\" write (key)"),
+        seen(49, Lane::Caller, Some(0), Mark::Answered, Some(3), "call 3 answered 200"),
+        seen(50, Lane::Caller, Some(1), Mark::Refused, Some(4), "call 4 refused 401: no such key"),
+        seen(51, Lane::Nemesis, None, Mark::Heal, None, "healed after 2 hits"),
+    ];
+    Exchange { arm: String::new(), entries, proofs: vec![46, 50], left_out: 212 }
+}
+
+/// What replicas wrote to their logs.
+pub(crate) fn log() -> LogNoise {
+    let shapes = [("WARN cache entry of key # could not be read", 21), ("ERROR pool is empty", 4)];
+    LogNoise {
+        requests: 1_204,
+        records: 1_310,
+        loud: 25,
+        shapes: shapes.map(|(shape, times)| (shape.to_owned(), times)).into(),
+    }
 }
 
 /// A class that is not cached, one that is, and one of which nothing is known.

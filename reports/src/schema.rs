@@ -58,6 +58,9 @@ pub struct RunReport {
     /// of such a load.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gateway_load: Option<GatewayLoad>,
+    /// What the replicas wrote to their logs; absent where nobody read them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<LogNoise>,
     /// How many checks came to each verdict.
     #[serde(default)]
     pub totals: Totals,
@@ -183,6 +186,12 @@ pub struct CheckReport {
     pub id: String,
     /// The property, true of a good gateway.
     pub title: String,
+    /// What goes wrong, and for whom, where it does not hold; absent from reports of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    /// Public reports of gateways that did not keep it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub incidents: Vec<String>,
     /// Who owes it: every gateway, or those that offer the feature.
     pub level: Level,
     /// How many plans were driven, shrinking aside.
@@ -203,9 +212,40 @@ pub struct CheckReport {
     /// What was breached, each standing on its own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub violations: Vec<Violation>,
+    /// What happened around the evidence, one entry per drive of the plan.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exchanges: Vec<Exchange>,
+    /// The plan as commands for a shell; absent where it was not kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub script: Option<Script>,
     /// The command that shows this failure again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replay: Option<String>,
+}
+
+/// A failing plan as a shell script, which sends the same requests with `curl`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Script {
+    /// Where it is kept, relative to the folder of the run.
+    pub file: String,
+    /// The script itself. It holds no address and no key: both are variables.
+    pub text: String,
+}
+
+/// What happened in one drive of a failing plan, as far as it lies around the evidence.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exchange {
+    /// How the plan was driven; empty where it is driven in one way only.
+    #[serde(default)]
+    pub arm: String,
+    /// The entries of the history, in its order.
+    pub entries: Vec<EvidenceLine>,
+    /// The indices of the entries that violations rest on, those of the first violation first.
+    #[serde(default)]
+    pub proofs: Vec<u64>,
+    /// How many further entries the history has.
+    #[serde(default)]
+    pub left_out: u64,
 }
 
 /// Who owes a property.
@@ -282,6 +322,73 @@ pub struct EvidenceLine {
     pub lane: Lane,
     /// What happened.
     pub text: String,
+    /// The replica that was asked, or that asked, where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replica: Option<u8>,
+    /// What kind of thing happened; absent from reports of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mark: Option<Mark>,
+    /// The number of the request that it begins or ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub call: Option<u32>,
+}
+
+/// What kind of thing an entry of the history tells of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mark {
+    /// A caller sent a request.
+    Asked,
+    /// The gateway did as asked.
+    Answered,
+    /// The gateway declined.
+    Refused,
+    /// Nobody knows what became of the request.
+    Unknown,
+    /// A cache entry was read, and was there.
+    Hit,
+    /// A cache entry was read, and was not there.
+    Miss,
+    /// A cache entry was written.
+    Write,
+    /// A cache entry was removed.
+    Delete,
+    /// Any other command to the cache.
+    Command,
+    /// A message that the cache passed on.
+    Message,
+    /// A statement that reads who somebody is.
+    Read,
+    /// Any other statement.
+    Statement,
+    /// A log record below WARN.
+    Line,
+    /// A log record at WARN or above.
+    Loud,
+    /// A request arrived at the provider.
+    Attempt,
+    /// A store was changed behind the gateway's back.
+    Edit,
+    /// A fault struck.
+    Strike,
+    /// A fault was healed.
+    Heal,
+    /// Evidence is missing, or a process ended.
+    Gap,
+}
+
+/// What the replicas wrote to their logs while the checks ran.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogNoise {
+    /// Requests, as their access lines tell.
+    pub requests: u64,
+    /// Records of any level.
+    pub records: u64,
+    /// Records at WARN or above.
+    pub loud: u64,
+    /// Their shapes, in which ids, numbers and times are masked, and how often each was written.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub shapes: BTreeMap<String, u64>,
 }
 
 /// The place where an entry of the history was seen. Its text form is what stands in the document.

@@ -215,6 +215,7 @@ impl CheckArgs {
             thresholds,
             load: None,
             wire: &driven.wire,
+            lines: Some(&driven.lines),
             lost: driven.lost,
             exit: Exit { status: status as u8, name: status.name().to_owned() },
             folder: &named,

@@ -20,7 +20,7 @@ use crate::{
     op::Replica,
     report::Conclusion,
     runner::{
-        collect::WireCounts,
+        collect::{LineCounts, WireCounts},
         reach::Reached,
         run::{self, CheckResult, Settings, Watcher, lacking},
         stacks::{Driven as OnStacks, Stacks, own_shapes},
@@ -55,6 +55,8 @@ pub(super) struct Driven {
     pub(super) cache: Cache,
     /// What became of the wire events.
     pub(super) wire: WireCounts,
+    /// What the replicas wrote to their logs.
+    pub(super) lines: LineCounts,
     /// Observations that were lost on the way.
     pub(super) lost: u64,
     /// Whether somebody wanted an end.
@@ -77,7 +79,7 @@ pub(super) async fn drive(
     quiet: bool,
 ) -> Result<Driven, CliError> {
     let (wire_before, lost_before) = (reached.wire_counts().await, reached.lost());
-    let tally_before = reached.tally().await;
+    let (tally_before, lines_before) = (reached.tally().await, reached.lines().await);
     let mut conclusions = Vec::new();
     if !quiet {
         writeln!(around.err, "seed {}; kept in {}", wanted.seed, folder.path().display())?;
@@ -116,6 +118,7 @@ pub(super) async fn drive(
         conclusions,
         cache: told::cache(&warm, &reached.tally().await.since(&tally_before)),
         wire: reached.wire_counts().await.since(&wire_before),
+        lines: reached.lines().await.since(&lines_before),
         lost,
         stopped,
         ended,

@@ -1,13 +1,17 @@
 //! The end of a run: its report is kept, and shown.
 
-use std::{fs, io, path::PathBuf};
+use std::{
+    fs,
+    io::{self, Write},
+};
 
 use reports::{Format, RunReport, Style};
 
 use super::{CliError, Surroundings};
 use crate::store::RunFolder;
 
-/// Keeps the report of a run in its folder, and shows it: as JSON, or for a person.
+/// Keeps the report of a run in its folder, and shows it: as JSON, or for a person. The last word is
+/// where its page for a browser is.
 ///
 /// # Errors
 ///
@@ -25,19 +29,10 @@ pub(super) fn conclude(
         Format::Terminal(Style { colour: around.colour, width: around.width })
     };
     reports::render(report, format, around.out).map_err(io::Error::other)?;
-    Ok(())
-}
-
-/// Keeps the report of a run in its folder as a page for a browser too, and says where.
-///
-/// # Errors
-///
-/// When it cannot be kept.
-pub(super) fn keep_page(report: &RunReport, folder: &RunFolder) -> Result<PathBuf, CliError> {
-    let file = folder.path().join("report.html");
-    let mut page = Vec::new();
-    reports::render(report, Format::Html, &mut page)?;
-    fs::write(&file, page).map_err(|source| CliError::Unwritable { path: file.clone(), source })?;
     // From another folder, and for a browser, only the whole path says where it is.
-    Ok(fs::canonicalize(&file).unwrap_or(file))
+    let page = folder.page();
+    let page = fs::canonicalize(&page).unwrap_or(page);
+    let last: &mut dyn Write = if json { around.err } else { around.out };
+    writeln!(last, "the same as a page for a browser:\n{}", page.display())?;
+    Ok(())
 }

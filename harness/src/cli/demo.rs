@@ -1,6 +1,6 @@
 //! `gauntlet demo`: everything once, in short, against the reference gateway.
 
-use std::{io::Write, path::PathBuf};
+use std::path::PathBuf;
 
 use reports::schema::Exit;
 use scenarios::{LoadProfile, Profile, Threshold};
@@ -8,7 +8,7 @@ use scenarios::{LoadProfile, Profile, Threshold};
 use super::{
     CliError, ExitStatus, Surroundings,
     checking::{self, Wanted, of_thresholds},
-    conclude::{conclude, keep_page},
+    conclude::conclude,
     experiment,
     interrupt::interrupted,
     progress::Progress,
@@ -146,14 +146,12 @@ impl DemoArgs {
             thresholds,
             load,
             wire: &checked.wire,
+            lines: Some(&checked.lines),
             lost,
             exit: Exit { status: status as u8, name: status.name().to_owned() },
             folder: &named,
         });
         conclude(&report, &folder, self.json, around)?;
-        let page = keep_page(&report, &folder)?;
-        let last: &mut dyn Write = if self.json { around.err } else { around.out };
-        writeln!(last, "the same as a page for a browser:\n{}", page.display())?;
         if let Some((replica, how)) = checked.ended {
             return Err(CliError::Ended { replica, how });
         }

@@ -224,6 +224,7 @@ impl LoadArgs {
             thresholds,
             load: Some(load),
             wire: &wire,
+            lines: None,
             lost,
             exit: Exit { status: status as u8, name: status.name().to_owned() },
             folder: &named,

@@ -1,8 +1,8 @@
 //! Every failure as a story: the property, the smallest plan, what proves it, how to see it again.
 
 use crate::{
-    layout::counted,
-    schema::{CheckReport, Story, Verdict, Violation},
+    layout::{counted, cut},
+    schema::{CheckReport, Exchange, Script, Story, Verdict, Violation},
     words::origin,
 };
 
@@ -10,6 +10,9 @@ use super::{lanes, markup::Markup};
 
 /// Violations that stand open. Further ones are folded.
 const MOST_VIOLATIONS: usize = 3;
+
+/// The longest heading above what proves a violation, in characters. The whole stands further up.
+const LONGEST_HEADING: usize = 160;
 
 /// Those of `checks` that failed.
 pub(super) fn failed(checks: &[CheckReport]) -> impl Iterator<Item = &CheckReport> {
@@ -21,8 +24,37 @@ pub(super) fn anchor(number: usize) -> String {
     format!("failure-{number}")
 }
 
+/// Words of ours that a failure is told in, and what they mean.
+const WORDS: &[(&str, &str)] = &[
+    ("gateway", "what was tested: one API in front of many providers of language models"),
+    ("replica", "one address of the gateway; several share a cache and a database"),
+    ("Redis, Postgres", "the shared cache, and the database of record"),
+    ("provider", "what answers prompts; here a mock that remembers whatever reaches it"),
+    ("virtual key", "what a caller of the gateway holds; a team, a user or both may own it"),
+    (
+        "identity",
+        "who a key is: its own row and those of its owners, cached or read from the database",
+    ),
+    ("hit, miss", "a cache entry that was there when it was looked up, and one that was not"),
+    ("plan", "the steps that were driven, drawn at random from the seed of the run"),
+    ("case", "one plan, driven once; a check has many"),
+    ("shrunk", "made smaller, step by step, as long as it still fails"),
+    ("evidence", "what was recorded on the wire, in logs and at the provider, by number (#)"),
+];
+
 /// Writes one article per failure.
 pub(super) fn write(checks: &[CheckReport], page: &mut Markup) {
+    page.element("details", &[("class", "glossary")], |details| {
+        details.words("summary", &[], "What the words below mean");
+        details.element("dl", &[], |list| {
+            for (word, meaning) in WORDS {
+                list.element("div", &[], |pair| {
+                    pair.words("dt", &[], word);
+                    pair.words("dd", &[], meaning);
+                });
+            }
+        });
+    });
     for (number, check) in (1..).zip(failed(checks)) {
         let (anchor, heading) = (anchor(number), format!("failure-{number}-heading"));
         page.element(
@@ -42,11 +74,69 @@ pub(super) fn write(checks: &[CheckReport], page: &mut Markup) {
 
 fn failure(number: usize, check: &CheckReport, article: &mut Markup) {
     article.words("p", &[("class", "property")], &format!("Expected: {}.", check.title));
+    if let Some(why) = &check.why {
+        let why = why.trim_end_matches('.');
+        article.words("p", &[], &format!("Why it matters: {why}."));
+    }
+    article.words("h4", &[], "What was found");
+    article.element("ul", &[("class", "found")], |list| {
+        for violation in &check.violations {
+            list.element("li", &[("class", "violation")], |item| {
+                item.words("span", &[("class", "sign"), ("aria-hidden", "true")], "✗ ");
+                item.text(&violation.summary);
+            });
+        }
+    });
     if let Some(story) = &check.shrunk {
         told(story, article);
     }
-    let open = check.violations.len().min(MOST_VIOLATIONS);
-    let (open, folded) = check.violations.split_at(open);
+    happened(&check.exchanges, article);
+    evidence(&check.violations, article);
+    next(number, check, article);
+}
+
+/// What the replicas, the stores and the provider did, drawn.
+fn happened(exchanges: &[Exchange], article: &mut Markup) {
+    if exchanges.iter().all(|exchange| exchange.entries.is_empty()) {
+        return;
+    }
+    article.words("h4", &[], "What happened, around the evidence");
+    lanes::legend(exchanges, article);
+    if exchanges.len() > 1 {
+        let times = counted(exchanges.len() as u64, "way", "ways");
+        let why =
+            format!("The plan was driven in {times}; what differs between them is the finding.");
+        article.words("p", &[], &why);
+    }
+    for exchange in exchanges {
+        let name = sentence(&exchange.arm);
+        // What a way proves nothing by is there to be compared.
+        if exchange.proofs.is_empty() && exchanges.len() > 1 {
+            article.element("details", &[], |details| {
+                details.words("summary", &[], &format!("{name}, for comparison"));
+                lanes::exchange(exchange, details);
+            });
+            continue;
+        }
+        if !name.is_empty() {
+            article.words("h5", &[], &name);
+        }
+        lanes::exchange(exchange, article);
+    }
+}
+
+/// A name as a heading.
+fn sentence(name: &str) -> String {
+    let mut characters = name.chars();
+    characters
+        .next()
+        .map_or_else(String::new, |first| first.to_uppercase().chain(characters).collect())
+}
+
+/// The entries that prove each violation.
+fn evidence(violations: &[Violation], article: &mut Markup) {
+    article.words("h4", &[], "What proves it");
+    let (open, folded) = violations.split_at(violations.len().min(MOST_VIOLATIONS));
     for violation in open {
         breach(violation, article);
     }
@@ -59,15 +149,73 @@ fn failure(number: usize, check: &CheckReport, article: &mut Markup) {
             }
         });
     }
+}
+
+/// What a reader can do with a failure.
+fn next(number: usize, check: &CheckReport, article: &mut Markup) {
     if let Some(command) = &check.replay {
         let case = check.failing_case.map_or_else(String::new, |case| format!(" (case {case})"));
         article.words("h4", &[], &format!("See it again{case}"));
+        let replay = "This judges what was recorded once more, without the gateway. With --live it \
+                      drives the plan against a target again.";
+        article.words("p", &[], replay);
         let id = format!("replay-{number}");
         article.element("div", &[("class", "replay")], |line| {
             line.words("code", &[("id", &id)], command);
-            let button = [("type", "button"), ("hidden", ""), ("data-copies", id.as_str())];
-            line.words("button", &button, "Copy");
+            copy(&id, line);
         });
+    }
+    if let Some(script) = &check.script {
+        send(number, script, article);
+    }
+    if !check.incidents.is_empty() {
+        article.words("h4", &[], "Seen before");
+        article.element("ul", &[("class", "incidents")], |list| {
+            for incident in &check.incidents {
+                list.element("li", &[], |item| incident_told(incident, item));
+            }
+        });
+    }
+}
+
+/// The script that sends the plan without us.
+fn send(number: usize, script: &Script, article: &mut Markup) {
+    article.words("h4", &[], "Send the same requests yourself");
+    article.element("p", &[], |line| {
+        line.text(
+            "Needs bash and curl, and nothing of ours. It stands in the folder of the run as ",
+        );
+        line.words("code", &[], &script.file);
+        line.text("; what it needs to be told is ");
+        line.words("code", &[], "GATEWAY");
+        line.text(" and ");
+        line.words("code", &[], "ADMIN_KEY");
+        line.text(".");
+    });
+    let id = format!("script-{number}");
+    article.element("details", &[("class", "script")], |details| {
+        details.words("summary", &[], "Show the script");
+        details.element("pre", &[("id", &id)], |text| {
+            for line in script.text.lines() {
+                text.text(line);
+                text.verbatim("\n");
+            }
+        });
+        copy(&id, details);
+    });
+}
+
+fn copy(id: &str, place: &mut Markup) {
+    let button = [("type", "button"), ("hidden", ""), ("data-copies", id)];
+    place.words("button", &button, "Copy");
+}
+
+/// A public report: a link where it is an address.
+fn incident_told(incident: &str, item: &mut Markup) {
+    if incident.starts_with("https://") {
+        item.words("a", &[("href", incident), ("rel", "noreferrer")], incident);
+    } else {
+        item.text(incident);
     }
 }
 
@@ -85,9 +233,9 @@ fn told(story: &Story, article: &mut Markup) {
 
 /// One violation, with what proves it.
 fn breach(violation: &Violation, article: &mut Markup) {
-    article.element("h4", &[("class", "violation")], |heading| {
+    article.element("h5", &[("class", "violation")], |heading| {
         heading.words("span", &[("class", "sign"), ("aria-hidden", "true")], "✗ ");
-        heading.text(&violation.summary);
+        heading.text(&cut(&violation.summary, LONGEST_HEADING));
     });
     lanes::write(&violation.evidence, article);
 }

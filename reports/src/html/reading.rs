@@ -71,7 +71,7 @@ pub(super) fn told(page: &str) -> String {
         match part {
             Part::Start("style" | "script" | "head" | "svg", _) => silent += 1,
             Part::End("style" | "script" | "head" | "svg") => silent -= 1,
-            Part::Start(name @ ("h1" | "h2" | "h3" | "h4"), _) if silent == 0 => {
+            Part::Start(name @ ("h1" | "h2" | "h3" | "h4" | "h5"), _) if silent == 0 => {
                 told.push_str(&format!("\n{} ", "#".repeat(name[1..].parse().unwrap())));
             }
             Part::Start("th" | "td", _) => told.push_str(" | "),
@@ -87,8 +87,8 @@ pub(super) fn told(page: &str) -> String {
             Part::Start("span", _) => told.push(' '),
             Part::Text(text) if silent == 0 => told.push_str(&unescaped(text)),
             Part::End(
-                "h1" | "h2" | "h3" | "h4" | "tr" | "li" | "p" | "caption" | "div" | "figcaption"
-                | "select" | "summary",
+                "h1" | "h2" | "h3" | "h4" | "h5" | "tr" | "li" | "p" | "caption" | "div"
+                | "figcaption" | "select" | "summary",
             ) => told.push('\n'),
             Part::Start(..) | Part::End(_) | Part::Text(_) => (),
         }

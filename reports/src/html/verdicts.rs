@@ -22,12 +22,15 @@ const VERDICTS: [Verdict; 5] =
 pub(super) fn write(checks: &[CheckReport], page: &mut Markup) {
     filters(checks, page);
     page.element("table", &[("class", "checks")], |table| {
-        table.words("caption", &[], "Every check of the run, in the order of its profile");
+        let caption = "Every check of the run, those first that ask for something to be done";
+        table.words("caption", &[], caption);
         let columns = [Column::Text("check"), Column::Text("verdict")];
         head(&columns, table);
         table.element("tbody", &[("id", "checks")], |body| {
-            for check in checks {
-                row(check, checks, body);
+            for verdict in VERDICTS {
+                for check in checks.iter().filter(|check| check.verdict == verdict) {
+                    row(check, checks, body);
+                }
             }
         });
     });

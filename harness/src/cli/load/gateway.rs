@@ -326,6 +326,7 @@ impl GatewayArgs {
             thresholds,
             load: None,
             gateway_load: Some(load),
+            log: None,
             totals: Totals::default(),
             exit: Exit { status: status as u8, name: status.name().to_owned() },
         };
