@@ -13,8 +13,8 @@ use crate::{
     check::Builds,
     clock::number_of_this_run,
     runner::{
-        redact::redacted,
         reach::{ReachRequest, Reached},
+        redact::redacted,
         steps::Steps,
     },
     target::{self, Reach, Secret, StoreChoice, TargetDescription},
@@ -96,7 +96,7 @@ impl ReachArgs {
                 redis_image: self.redis_image.clone(),
                 postgres_image: self.postgres_image.clone(),
                 search_path: around.search_path.clone(),
-                cache: cache_folder(around.variable),
+                caches: caches(around.variable, &around.program),
             },
             redis_before: None,
             program: around.program.clone(),
@@ -193,12 +193,16 @@ fn description(name: &str, around: &Surroundings<'_>) -> Result<TargetDescriptio
     }
 }
 
-/// Where what was fetched is kept for later runs, by the convention of desktops.
-fn cache_folder(variable: &dyn Fn(&str) -> Option<String>) -> Option<PathBuf> {
+/// Where what was fetched may be kept for later runs: by the convention of desktops, or with what is
+/// built.
+fn caches(variable: &dyn Fn(&str) -> Option<String>, program: &Path) -> Vec<PathBuf> {
     // The convention has relative paths ignored.
     let absolute = |name: &str| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let base = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")))?;
-    Some(base.join("gauntlet"))
+    let base = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")));
+    let built =
+        program.ancestors().find(|path| path.file_name().is_some_and(|name| name == "target"));
+    let built = built.map(|target| target.join("tmp"));
+    base.into_iter().chain(built).map(|base| base.join("gauntlet")).collect()
 }
 
 /// Whether a host is this machine itself.
@@ -231,16 +235,22 @@ mod tests {
 
     #[test]
     fn what_was_fetched_is_kept_where_caches_are() {
-        let folder = |variables: &[(&str, &str)]| {
-            cache_folder(&|name| {
+        let folders = |variables: &[(&str, &str)], program: &str| {
+            let variable = |name: &str| {
                 let found = variables.iter().find(|(known, _)| *known == name);
                 found.map(|(_, value)| (*value).to_owned())
-            })
+            };
+            let caches = caches(&variable, Path::new(program));
+            caches.iter().map(|path| path.display().to_string()).collect::<Vec<_>>()
         };
         let home = ("HOME", "/home/ann");
-        assert_eq!(folder(&[home]), Some("/home/ann/.cache/gauntlet".into()));
-        assert_eq!(folder(&[home, ("XDG_CACHE_HOME", "/fast")]), Some("/fast/gauntlet".into()));
-        assert_eq!(folder(&[home, ("XDG_CACHE_HOME", "")]), folder(&[home]));
-        assert_eq!(folder(&[]), None);
+        let (installed, built) = ("/usr/local/bin/gauntlet", "/src/target/release/gauntlet");
+        assert_eq!(folders(&[home], installed), ["/home/ann/.cache/gauntlet"]);
+        assert_eq!(folders(&[home, ("XDG_CACHE_HOME", "/fast")], installed), ["/fast/gauntlet"]);
+        let empty = ("XDG_CACHE_HOME", "");
+        assert_eq!(folders(&[home, empty], installed), folders(&[home], installed));
+        let both = ["/home/ann/.cache/gauntlet", "/src/target/tmp/gauntlet"];
+        assert_eq!(folders(&[home], built), both);
+        assert!(folders(&[], installed).is_empty());
     }
 }

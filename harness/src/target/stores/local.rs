@@ -44,7 +44,7 @@ fn installed(path: PathBuf) -> process::Programs {
 }
 
 /// Where programs are looked for: what `PATH` says, then where they usually are.
-fn search_folders(search_path: Option<&OsStr>) -> Vec<PathBuf> {
+pub(super) fn search_folders(search_path: Option<&OsStr>) -> Vec<PathBuf> {
     const USUAL: [&str; 6] = [
         "/usr/local/bin",
         "/usr/bin",
@@ -59,11 +59,11 @@ fn search_folders(search_path: Option<&OsStr>) -> Vec<PathBuf> {
         .collect()
 }
 
-fn find_program(folders: &[PathBuf], name: &str) -> Option<PathBuf> {
+pub(super) fn find_program(folders: &[PathBuf], name: &str) -> Option<PathBuf> {
     folders.iter().map(|folder| folder.join(name)).find(|path| is_program(path))
 }
 
-fn is_program(path: &Path) -> bool {
+pub(super) fn is_program(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
 }
 

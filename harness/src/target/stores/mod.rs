@@ -28,6 +28,7 @@ use crate::runner::steps::Steps;
 mod given;
 mod containers;
 mod local;
+mod unpacked;
 mod process;
 mod folder;
 mod postgres;
@@ -72,8 +73,8 @@ pub struct StoreChoice {
     pub postgres_image: Option<String>,
     /// The `PATH` that programs are looked for on.
     pub search_path: Option<OsString>,
-    /// The folder that keeps what was fetched, for later runs.
-    pub cache: Option<PathBuf>,
+    /// Folders that may keep what was fetched for later runs; the first that serves is taken.
+    pub caches: Vec<PathBuf>,
 }
 
 /// The stores of a target.
@@ -110,6 +111,7 @@ impl Server {
 }
 
 /// What came of one way to a store.
+#[expect(clippy::large_enum_variant, reason = "there is one at a time")]
 enum Attempt<A> {
     /// It serves, for as long as its server runs.
     Serves(FoundStore<A>, Server),
@@ -374,6 +376,7 @@ async fn find_redis(
     let ways = [
         (Way::Container, containers::redis(request).boxed_local()),
         (Way::Local, local::redis(request).boxed_local()),
+        (Way::Unpacked, unpacked::redis(request).boxed_local()),
     ];
     first_that_serves(Store::Redis, request, ways).await
 }
@@ -387,15 +390,19 @@ async fn find_postgres(
     let ways = [
         (Way::Container, containers::postgres(request).boxed_local()),
         (Way::Local, local::postgres(request).boxed_local()),
+        (Way::Unpacked, unpacked::postgres(request).boxed_local()),
     ];
     first_that_serves(Store::Postgres, request, ways).await
 }
+
+/// An attempt that was not begun.
+type Trying<'a, A> = LocalBoxFuture<'a, Result<Attempt<A>, StoreError>>;
 
 /// Tries ways in their order until one serves, which then says why the earlier ones did not.
 async fn first_that_serves<A, const N: usize>(
     store: Store,
     request: &StoreRequest,
-    ways: [(Way, LocalBoxFuture<'_, Result<Attempt<A>, StoreError>>); N],
+    ways: [(Way, Trying<'_, A>); N],
 ) -> Result<(FoundStore<A>, Option<Server>), StoreError> {
     let mut why = vec![store.not_given()];
     for (way, attempt) in ways {

@@ -136,7 +136,7 @@ pub(super) async fn postgres(
 }
 
 /// Private, quick, and durable no longer than the run.
-pub(super) const SETTINGS: [&str; 11] = [
+pub(super) const SETTINGS: [&str; 12] = [
     "listen_addresses=127.0.0.1",
     // A socket's path has a length limit that temporary folders may exceed; nobody needs one.
     "unix_socket_directories=",
@@ -148,6 +148,8 @@ pub(super) const SETTINGS: [&str; 11] = [
     "wal_level=minimal",
     "max_wal_senders=0",
     "autovacuum=off",
+    // What it compiles queries with is large, and may be missing.
+    "jit=off",
     "max_connections=200",
     "log_destination=stderr",
 ];
@@ -251,7 +253,7 @@ fn folder(owner: Option<&User>) -> Result<Folder, StoreError> {
 }
 
 /// Whom Postgres can run as, if it cannot run as us.
-fn unprivileged_user() -> Result<Option<User>, StoreError> {
+pub(super) fn unprivileged_user() -> Result<Option<User>, StoreError> {
     if !geteuid().is_root() {
         return Ok(None);
     }
