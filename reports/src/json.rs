@@ -36,6 +36,8 @@ mod tests {
         let mut report = samples::mixed();
         report.cache = Some(samples::cache());
         report.thresholds = samples::thresholds();
+        report.log = Some(samples::log());
+        report.checks.extend(samples::pictured().checks);
         let mut written = Vec::new();
         render(&report, &mut written).unwrap();
         let text = String::from_utf8(written).unwrap();

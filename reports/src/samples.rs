@@ -11,7 +11,8 @@ use crate::{
     },
     schema::{
         Bounds, Capability, CapabilityState, CheckReport, EvidenceLine, Exchange, Exit, Kill, Lane,
-        Level, LogNoise, Mark, RunReport, Script, Store, StoreKind, Story, Target, Totals, VERSION, Verdict, Violation, Way, Wire,
+        Level, LogNoise, Mark, RunReport, Script, Store, StoreKind, Story, Target, Totals, VERSION,
+        Verdict, Violation, Way, Wire,
     },
     threshold::Threshold,
 };
@@ -206,6 +207,15 @@ fn failed() -> CheckReport {
                 ),
             ],
         }],
+        replay: Some("gauntlet replay runs/reference-42".to_owned()),
+        ..check("propagation.revoke-bound", "A revoked key is refused everywhere within the bound")
+    }
+}
+
+/// One check, which failed, with what happened around the evidence.
+pub(crate) fn pictured() -> RunReport {
+    let mut report = failing();
+    report.checks = vec![CheckReport {
         why: Some("Whoever was shut out goes on spending".to_owned()),
         incidents: vec!["https://example.org/incidents/1".to_owned()],
         exchanges: vec![exchange()],
@@ -213,9 +223,9 @@ fn failed() -> CheckReport {
             file: "shrunk/propagation.revoke-bound.sh".to_owned(),
             text: "#!/usr/bin/env bash\nset -u\ncall 0 \"$GATEWAY_0\"\n".to_owned(),
         }),
-        replay: Some("gauntlet replay runs/reference-42".to_owned()),
-        ..check("propagation.revoke-bound", "A revoked key is refused everywhere within the bound")
-    }
+        ..failed()
+    }];
+    report
 }
 
 fn undecided() -> CheckReport {
@@ -262,7 +272,14 @@ pub(crate) fn exchange() -> Exchange {
         seen(44, Lane::Postgres, Some(0), Mark::Read, None, "SELECT … FROM virtual_keys"),
         seen(45, Lane::Redis, Some(1), Mark::Hit, None, "GET \"rg:key:5f1c\" hit (key)"),
         seen(46, Lane::Log, Some(1), Mark::Loud, None, loud),
-        seen(47, Lane::Upstream, Some(0), Mark::Attempt, Some(3), "call 3 arrives, is answered 200"),
+        seen(
+            47,
+            Lane::Upstream,
+            Some(0),
+            Mark::Attempt,
+            Some(3),
+            "call 3 arrives, is answered 200",
+        ),
         seen(48, Lane::Redis, Some(0), Mark::Write, None, "SET \"rg:key:5f1c\" write (key)"),
         seen(49, Lane::Caller, Some(0), Mark::Answered, Some(3), "call 3 answered 200"),
         seen(50, Lane::Caller, Some(1), Mark::Refused, Some(4), "call 4 refused 401: no such key"),

@@ -28,6 +28,9 @@ pub(crate) fn counts(report: &RunReport) -> String {
         let Some(count @ 1..) = u64::try_from(those.count()).ok() else { continue };
         counts.push(format!("{} {word}", counted(count, "threshold", "thresholds")));
     }
+    if counts.is_empty() && !report.kill_matrix.is_empty() {
+        counts.push(caught(&report.kill_matrix));
+    }
     if counts.is_empty() { "no checks".to_owned() } else { counts.join(", ") }
 }
 
@@ -36,6 +39,10 @@ pub(crate) fn driven(report: &RunReport) -> String {
     match (&report.load, &report.gateway_load) {
         (Some(load), _) => counted(load.shapes.len() as u64, "shape", "shapes"),
         (None, Some(load)) => counted(load.requests(), "request", "requests"),
+        (None, None) if report.checks.is_empty() && !report.kill_matrix.is_empty() => {
+            let seeds = report.kill_matrix.iter().map(|kill| u64::from(kill.seeds)).sum();
+            counted(seeds, "seed", "seeds")
+        }
         (None, None) => counted(u64::from(report.totals.cases), "case", "cases"),
     }
 }

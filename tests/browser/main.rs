@@ -84,7 +84,7 @@ async fn filters_leave_what_was_chosen() {
     assert_eq!(failed[0], json!(["fail"]));
     assert_eq!(failed[2], json!(format!("1 of {count} checks")));
     // Of another family there is no failure.
-    let none = browser.run(choose, &[json!("family"), json!("leak")]).await;
+    let none = browser.run(choose, &[json!("family"), json!("obs")]).await;
     assert_eq!(none[0], json!([]));
     browser.close().await;
 }

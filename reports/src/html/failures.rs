@@ -32,6 +32,10 @@ const WORDS: &[(&str, &str)] = &[
     ("provider", "what answers prompts; here a mock that remembers whatever reaches it"),
     ("virtual key", "what a caller of the gateway holds; a team, a user or both may own it"),
     (
+        "key 0, model 0, user \"i2\"",
+        "the first key and model of a plan, and an id made up for it; each drive has ids of its own",
+    ),
+    (
         "identity",
         "who a key is: its own row and those of its owners, cached or read from the database",
     ),

@@ -80,11 +80,8 @@ pub(super) fn write_gateway(load: &GatewayLoad, page: &mut Markup) {
         return;
     }
     page.words("h3", &[], "Requests that failed");
-    let columns = [
-        Column::Text("how"),
-        Column::Number("requests"),
-        Column::Text("what the first was told"),
-    ];
+    let columns =
+        [Column::Text("how"), Column::Number("requests"), Column::Text("what the first was told")];
     table("Requests that failed, by how", &columns, page, |body| {
         for failure in &load.whole.failed {
             let cells = [Cell::Number(grouped(failure.count)), Cell::Text(&failure.said)];

@@ -23,7 +23,7 @@ pub(super) fn write(report: &RunReport, page: &mut Markup) {
         capabilities(&report.capabilities, page);
     }
     // Under load, events are counted and joined to nothing.
-    if report.load.is_none() && report.gateway_load.is_none() {
+    if report.load.is_none() && report.gateway_load.is_none() && !report.checks.is_empty() {
         page.words("h3", &[], "What the wire showed");
         wire(&report.wire, page);
     }
