@@ -527,6 +527,19 @@ pub struct Totals {
 }
 
 impl Totals {
+    /// These and others.
+    #[must_use]
+    pub fn and(self, others: Self) -> Self {
+        Totals {
+            pass: self.pass + others.pass,
+            fail: self.fail + others.fail,
+            inconclusive: self.inconclusive + others.inconclusive,
+            not_applicable: self.not_applicable + others.not_applicable,
+            skipped: self.skipped + others.skipped,
+            cases: self.cases + others.cases,
+        }
+    }
+
     /// Counts `checks`.
     pub fn of(checks: &[CheckReport]) -> Self {
         let mut totals = Totals::default();

@@ -316,7 +316,8 @@ fn surroundings(report: &RunReport, style: Style, out: &mut dyn Write) -> io::Re
     }
     fact("probes", &sight.join("; "), style, out)?;
     // Under load, events are counted and joined to nothing.
-    if report.load.is_some() { Ok(()) } else { fact("wire", &wire(&report.wire), style, out) }
+    let is_only_load = report.load.is_some() && report.checks.is_empty();
+    if is_only_load { Ok(()) } else { fact("wire", &wire(&report.wire), style, out) }
 }
 
 fn target(target: &Target) -> String {
@@ -405,6 +406,15 @@ mod tests {
 
     use super::*;
     use crate::{samples, schema::Exit};
+
+    #[test]
+    fn the_last_line_counts_checks_and_shapes_where_there_are_both() {
+        let both = RunReport { load: Some(samples::load()), ..samples::passing() };
+        let shown = shown(&both, Style::PLAIN);
+        let last = shown.lines().last().unwrap();
+        assert!(shown.contains("\n  wire "), "{shown}");
+        assert_snapshot!(last, @"pass (exit 0): 3 passed, 1 not applicable; 64 cases, 3 shapes in 23.4 s");
+    }
 
     #[test]
     fn a_pass_is_short() {

@@ -2,16 +2,16 @@
 
 use crate::{
     layout::{counted, span},
-    schema::{EvidenceLine, Kill, RunReport, Story, Verdict},
+    schema::{EvidenceLine, Kill, RunReport, Story, Totals, Verdict},
 };
 
 /// How many checks, shapes and thresholds came to which verdict: `1 passed, 2 failed`.
 pub(crate) fn counts(report: &RunReport) -> String {
-    let totals = match (&report.load, &report.gateway_load) {
-        (Some(load), _) => load.totals(),
-        (None, Some(load)) => load.totals(),
-        (None, None) => report.totals,
-    };
+    let loads = [
+        report.load.as_ref().map(|load| load.totals()),
+        report.gateway_load.as_ref().map(|load| load.totals()),
+    ];
+    let totals = loads.into_iter().flatten().fold(report.totals, Totals::and);
     let mut counts: Vec<_> = [
         (totals.pass, "passed"),
         (totals.fail, "failed"),
@@ -34,17 +34,22 @@ pub(crate) fn counts(report: &RunReport) -> String {
     if counts.is_empty() { "no checks".to_owned() } else { counts.join(", ") }
 }
 
-/// How much was driven: `92 cases`, or `8 shapes` of a load.
+/// How much was driven: `92 cases`, `8 shapes` of a load, or several of these.
 pub(crate) fn driven(report: &RunReport) -> String {
-    match (&report.load, &report.gateway_load) {
-        (Some(load), _) => counted(load.shapes.len() as u64, "shape", "shapes"),
-        (None, Some(load)) => counted(load.requests(), "request", "requests"),
-        (None, None) if report.checks.is_empty() && !report.kill_matrix.is_empty() => {
-            let seeds = report.kill_matrix.iter().map(|kill| u64::from(kill.seeds)).sum();
-            counted(seeds, "seed", "seeds")
-        }
-        (None, None) => counted(u64::from(report.totals.cases), "case", "cases"),
-    }
+    let seeds = report.kill_matrix.iter().map(|kill| u64::from(kill.seeds)).sum();
+    let shapes = report.load.as_ref().map(|load| load.shapes.len() as u64);
+    let requests = report.gateway_load.as_ref().map(|load| load.requests());
+    let driven: Vec<_> = [
+        (!report.checks.is_empty(), u64::from(report.totals.cases), "case", "cases"),
+        (!report.kill_matrix.is_empty(), seeds, "seed", "seeds"),
+        (shapes.is_some(), shapes.unwrap_or_default(), "shape", "shapes"),
+        (requests.is_some(), requests.unwrap_or_default(), "request", "requests"),
+    ]
+    .into_iter()
+    .filter(|(was_driven, ..)| *was_driven)
+    .map(|(_, count, one, many)| counted(count, one, many))
+    .collect();
+    if driven.is_empty() { counted(0, "case", "cases") } else { driven.join(", ") }
 }
 
 /// The verdict whose colour the exit status has.

@@ -32,3 +32,4 @@ mod organisations;
 mod cache_numbers;
 #[cfg(test)]
 mod load;
+mod demo;

@@ -157,8 +157,10 @@ impl CheckArgs {
         if let Some((stranger, nearest)) =
             profile.checks.strangers(known.iter().copied()).into_iter().next()
         {
-            let hint =
-                nearest.map_or_else(String::new, |nearest| format!("; did you mean `{nearest}`?"));
+            let hint = nearest.map_or_else(
+                || "; `gauntlet list checks` has them all".to_owned(),
+                |nearest| format!("; did you mean `{nearest}`?"),
+            );
             return Err(CliError::Usage(format!("there is no check `{stranger}`{hint}")));
         }
         let first = self.seed.unwrap_or_else(|| number_of_this_run() % 1_000_000_000);

@@ -111,8 +111,10 @@ impl DefectsArgs {
             self.only.iter().find(|only| planted.iter().all(|defect| defect.name != **only))
         {
             let known = planted.iter().map(|defect| defect.name.as_str());
-            let hint = scenarios::nearest::nearest(stranger, known)
-                .map_or_else(String::new, |nearest| format!("; did you mean `{nearest}`?"));
+            let hint = scenarios::nearest::nearest(stranger, known).map_or_else(
+                || "; `gauntlet list defects` has them all".to_owned(),
+                |nearest| format!("; did you mean `{nearest}`?"),
+            );
             return Err(CliError::Usage(format!("there is no defect `{stranger}`{hint}")));
         }
         let wanted = |defect: &Planted| self.only.is_empty() || self.only.contains(&defect.name);

@@ -9,6 +9,7 @@ use super::{
     interrupt::interrupted,
     progress::{Progress, add_shared},
     target::{ReachArgs, reach, stop},
+    which_run::found,
 };
 use crate::{
     check::Check,
@@ -28,10 +29,10 @@ use crate::{
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:
-  gauntlet replay runs/1795168474-reference-2
+  gauntlet replay runs/latest
   gauntlet replay runs/1795168474-reference-2 --live --only codec.no-null-key")]
 pub struct ReplayArgs {
-    /// The folder of the run.
+    /// The folder of a run; `runs/latest` is the run that began last.
     #[arg(value_name = "RUN")]
     run: PathBuf,
 
@@ -69,7 +70,7 @@ impl ReplayArgs {
         if let Some(only) = &self.only {
             known(only)?;
         }
-        let (folder, facts) = RunFolder::open(&self.run)?;
+        let (folder, facts) = RunFolder::open(&found(&self.run)?)?;
         let wanted = |case: &StoredCase| self.only.as_ref().is_none_or(|only| case.check == *only);
         writeln!(around.out, "run {} of seed {} against {}", facts.id, facts.seed, facts.target)?;
         if self.live {
@@ -173,8 +174,10 @@ fn known(only: &str) -> Result<(), CliError> {
     if ids().any(|id| id == only) {
         return Ok(());
     }
-    let hint = scenarios::nearest::nearest(only, ids())
-        .map_or_else(String::new, |nearest| format!("; did you mean `{nearest}`?"));
+    let hint = scenarios::nearest::nearest(only, ids()).map_or_else(
+        || "; `gauntlet list checks` has them all".to_owned(),
+        |nearest| format!("; did you mean `{nearest}`?"),
+    );
     Err(CliError::Usage(format!("there is no check `{only}`{hint}")))
 }
 

@@ -178,6 +178,14 @@ fn description(name: &str, around: &Surroundings<'_>) -> Result<TargetDescriptio
     let names: Vec<_> = adapters::ALL.iter().map(|adapter| adapter.name()).collect();
     let surroundings = target::Surroundings { adapters: &names, variable: around.variable };
     let path = Path::new(name);
+    if path.is_dir() && adapters::named(name).is_none() {
+        let inside = path.join("target.toml");
+        let hint = match inside.is_file() {
+            true => format!("did you mean `{}`?", inside.display()),
+            false => "give the path of a target.toml, which `gauntlet init` writes".to_owned(),
+        };
+        return Err(CliError::Usage(format!("the target `{name}` is a folder; {hint}")));
+    }
     if path.extension().is_some() || path.is_file() {
         return Ok(TargetDescription::load(path, surroundings)?);
     }
@@ -214,7 +222,10 @@ pub(super) fn is_loopback(host: &str) -> bool {
 fn no_such_target(name: &str, known: &[&str]) -> String {
     let hint = match scenarios::nearest::nearest(name, known.iter().copied()) {
         Some(nearest) => format!("did you mean `{nearest}`?"),
-        None => format!("known are `{}`, or give the path of a target.toml", known.join("`, `")),
+        None => format!(
+            "known are `{}`, or give the path of a target.toml, which `gauntlet init` writes",
+            known.join("`, `")
+        ),
     };
     format!("there is no target `{name}`; {hint}")
 }
