@@ -61,30 +61,34 @@ fn take_out(
                     REDACTED.clone_into(text);
                 }
             }
-            Value::Array(words) => {
-                let mut is_secret = false;
-                for word in words.iter_mut() {
-                    match word {
-                        Value::String(text) => {
-                            secrets.extend(passwords(text));
-                            let names_next = text.starts_with('-')
-                                && !text.contains('=')
-                                && names_a_secret(text);
-                            if is_secret && !is_no_secret(text) {
-                                secrets.insert(std::mem::replace(text, REDACTED.to_owned()));
-                            }
-                            is_secret = names_next;
-                        }
-                        Value::Table(table) => take_out(table, is_env, variable, secrets),
-                        Value::Array(_)
-                        | Value::Integer(_)
-                        | Value::Float(_)
-                        | Value::Boolean(_)
-                        | Value::Datetime(_) => {}
-                    }
-                }
-            }
+            Value::Array(words) => take_out_of_words(words, is_env, variable, secrets),
             Value::Table(table) => take_out(table, name == "env", variable, secrets),
+            Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Datetime(_) => {}
+        }
+    }
+}
+
+/// Takes out what an argument before it names as a secret. A word may be a list of words itself.
+fn take_out_of_words(
+    words: &mut [Value],
+    is_env: bool,
+    variable: &dyn Fn(&str) -> Option<String>,
+    secrets: &mut BTreeSet<String>,
+) {
+    let mut is_secret = false;
+    for word in words {
+        match word {
+            Value::String(text) => {
+                secrets.extend(passwords(text));
+                let names_next =
+                    text.starts_with('-') && !text.contains('=') && names_a_secret(text);
+                if is_secret && !is_no_secret(text) {
+                    secrets.insert(std::mem::replace(text, REDACTED.to_owned()));
+                }
+                is_secret = names_next;
+            }
+            Value::Table(table) => take_out(table, is_env, variable, secrets),
+            Value::Array(words) => take_out_of_words(words, is_env, variable, secrets),
             Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Datetime(_) => {}
         }
     }
@@ -175,6 +179,19 @@ mod tests {
         for secret in known {
             assert!(described.secrets.contains(secret), "{secret}: {:?}", described.secrets);
         }
+    }
+
+    #[test]
+    fn a_command_that_follows_a_log_is_searched_as_any_other() {
+        let text = r#"
+            [attached]
+            redis_url = "redis://u:hunter-4@redis.example/0"
+            logs = ["0.log", ["follow", "--api-key", "hunter-6", "gateway-1"]]
+        "#;
+        let described = without_secrets(text, &|_| None).unwrap();
+        assert!(!described.text.contains("hunter"), "{}", described.text);
+        assert!(described.text.contains("gateway-1"), "{}", described.text);
+        assert!(described.secrets.contains("hunter-6") && described.secrets.contains("hunter-4"));
     }
 
     #[test]

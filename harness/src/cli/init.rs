@@ -228,7 +228,7 @@ impl InitArgs {
         writeln!(out, "admin key  {managing}")?;
         writeln!(out, "\nwrote {file}; next:\n")?;
         if let Some(key) = key.filter(|key| !key.is_set) {
-            writeln!(out, "  export {}=…    the key itself was not written down", key.variable)?;
+            writeln!(out, "  export {}=…    # the key itself was not written down", key.variable)?;
         }
         let hosts: Vec<_> =
             self.allow_host.iter().map(|host| format!(" --allow-host {host}")).collect();
@@ -467,7 +467,7 @@ mod tests {
         let mut around = Surroundings {
             out: &mut out,
             err: &mut err,
-            out_is_terminal: false,
+            colour: false,
             err_is_terminal: false,
             width: 100,
             program: PathBuf::from("/nowhere/gauntlet"),

@@ -85,7 +85,13 @@ struct Gap<'a> {
 /// What one line of a description opens: these capabilities come together.
 fn opened_with(capability: Capability) -> Vec<Capability> {
     let line = capability.line();
-    Capability::ALL.into_iter().filter(|other| other.line() == line).collect()
+    // A target that we start has all but another release.
+    let all_but_next = line == Capability::OwnStacks.line();
+    let opens = |other: &Capability| match all_but_next {
+        true => *other != Capability::NextBuild,
+        false => other.line() == line,
+    };
+    Capability::ALL.into_iter().filter(opens).collect()
 }
 
 impl<'a> Found<'a> {
@@ -141,7 +147,7 @@ impl<'a> Found<'a> {
                     writeln!(out, "      {id}")?;
                 }
                 for id in &others {
-                    writeln!(out, "      {id}, with more")?;
+                    writeln!(out, "      {id} (and more is missing)")?;
                 }
             }
         }
@@ -202,9 +208,11 @@ fn adds(alone: usize, with_others: usize) -> String {
     };
     match (alone, with_others) {
         (0, 0) => "adds no check".to_owned(),
-        (0, more) => format!("adds none by itself; {} with more", checks(more)),
+        (0, 1) => "adds none by itself; 1 check needs it and more".to_owned(),
+        (0, others) => format!("adds none by itself; {others} checks need it and more"),
         (some, 0) => format!("adds {}", checks(some)),
-        (some, more) => format!("adds {}; {more} more with more", checks(some)),
+        (some, 1) => format!("adds {}; 1 other needs it and more", checks(some)),
+        (some, others) => format!("adds {}; {others} others need it and more", checks(some)),
     }
 }
 

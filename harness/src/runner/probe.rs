@@ -218,7 +218,7 @@ fn confirm(
     Probed { capability, confirmed: true, note: what.to_owned() }
 }
 
-/// Whether every replica was seen to ask Redis for something, and nobody else was who named our ids.
+/// Whether every replica was seen to ask Redis for something, and nobody else to name our ids.
 fn commands_of_every_replica(driver: &Driver, history: &History) -> Result<(), String> {
     let mut asked = BTreeSet::new();
     for entry in &history.entries {
@@ -235,12 +235,13 @@ fn commands_of_every_replica(driver: &Driver, history: &History) -> Result<(), S
             _ => {}
         }
     }
-    let silent = (0..driver.manifest.replicas).map(Replica).find(|it| !asked.contains(it));
-    match silent {
+    if driver.commands.is_none() {
+        // Store proxies see whatever there is.
+        let seen = !asked.is_empty();
+        return if seen { Ok(()) } else { Err(missing(Capability::RedisCommands).note) };
+    }
+    match (0..driver.manifest.replicas).map(Replica).find(|it| !asked.contains(it)) {
         None => Ok(()),
-        Some(_) if driver.commands.is_none() && asked.is_empty() => {
-            Err(missing(Capability::RedisCommands).note)
-        }
         Some(replica) => Err(format!(
             "{replica} was not seen to ask anything of Redis; name in `redis_url` the one that it uses"
         )),
