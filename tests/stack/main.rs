@@ -2,6 +2,8 @@
 
 #[cfg(test)]
 mod stores;
+#[cfg(all(test, feature = "containers"))]
+mod containers;
 #[cfg(test)]
 mod launch;
 #[cfg(test)]

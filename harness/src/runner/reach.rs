@@ -486,8 +486,10 @@ impl Reaching<'_> {
         }
         for (number, replica) in (0..).zip(&parts.replicas) {
             let workers = managed.topology.workers.get();
-            let group = Note::Group(Replica(number), replica.pid(), workers);
-            drop(self.channels.notes.send(group).await);
+            if let Some(leader) = replica.group() {
+                let group = Note::Group(Replica(number), leader, workers);
+                drop(self.channels.notes.send(group).await);
+            }
         }
         let bases: Vec<_> =
             parts.replicas.iter().map(|replica| format!("http://{}", replica.address())).collect();

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use super::launch::{LaunchError, LaunchRequest, Launched, Ready};
+use super::launch::{LaunchError, LaunchRequest, Launched, Place, Ready};
 
 /// How long the mock provider may take to start, or to end.
 const MOCK_PATIENCE: Duration = Duration::from_secs(10);
@@ -55,6 +55,7 @@ impl Binary {
 /// Starts the mock provider `program` on a free port; its log goes to `folder`.
 pub async fn start_mock_provider(program: &Path, folder: &Path) -> Result<Launched, LaunchError> {
     let request = LaunchRequest {
+        place: Place::Here,
         name: "the mock provider".to_owned(),
         program: program.to_owned(),
         args: ["--port", "0"].map(str::to_owned).into(),

@@ -68,11 +68,14 @@ pub enum Reach {
 pub struct Managed {
     /// Where relative paths start, and where the command runs.
     pub folder: PathBuf,
+    /// The image whose containers its replicas run in; none where they are processes of this machine.
+    pub image: Option<String>,
     /// The program and its arguments.
     pub command: Vec<Template>,
     /// What its environment holds besides what it inherits.
     pub env: BTreeMap<String, Template>,
-    /// What it inherits: the variables named by `inherit_env` that are set.
+    /// What it inherits: the variables named by `inherit_env` that are set. Where nobody says, that is
+    /// `PATH` on this machine, and nothing in a container.
     pub inherited: BTreeMap<String, Secret>,
     /// The configuration to write for each replica.
     pub config: Option<Template>,
@@ -99,6 +102,8 @@ pub struct Managed {
 /// How a replica of the adjacent release is started, configured as the described one.
 #[derive(Clone, Debug)]
 pub struct Next {
+    /// The image, where it is another one.
+    pub image: Option<String>,
     /// The program and its arguments; the described ones where it has none.
     pub command: Vec<Template>,
     /// More arguments.
@@ -110,6 +115,9 @@ impl Managed {
     pub fn of_next_release(&self) -> Managed {
         let mut managed = self.clone();
         if let Some(next) = &self.next {
+            if next.image.is_some() {
+                managed.image.clone_from(&next.image);
+            }
             if !next.command.is_empty() {
                 managed.command.clone_from(&next.command);
             }
@@ -357,11 +365,11 @@ struct Written {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct WrittenManaged {
+    image: Option<Spanned<String>>,
     command: Spanned<Vec<Spanned<String>>>,
     #[serde(default)]
     env: BTreeMap<String, Spanned<String>>,
-    #[serde(default = "path_alone")]
-    inherit_env: Vec<String>,
+    inherit_env: Option<Vec<String>>,
     config: Option<Spanned<String>>,
     migrations: Option<PathBuf>,
     #[serde(default)]
@@ -387,6 +395,7 @@ struct WrittenManaged {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct WrittenNext {
+    image: Option<Spanned<String>>,
     #[serde(default)]
     command: Vec<Spanned<String>>,
     #[serde(default)]
@@ -416,10 +425,6 @@ enum WrittenLog {
 
 fn two_models() -> Vec<String> {
     vec!["gauntlet-a".to_owned(), "gauntlet-b".to_owned()]
-}
-
-fn path_alone() -> Vec<String> {
-    vec!["PATH".to_owned()]
 }
 
 fn half_a_minute() -> Duration {
@@ -521,16 +526,23 @@ impl Reader<'_> {
             return Err(self.refused(path.span(), "a path on the gateway begins with `/`"));
         }
         let variable = self.surroundings.variable;
+        let image = written.image.map(|image| self.image(&image)).transpose()?;
+        let inherit_env = written.inherit_env.unwrap_or_else(|| match image {
+            // Where programs are is for the image to say.
+            Some(_) => Vec::new(),
+            None => vec!["PATH".to_owned()],
+        });
+        let next = written.next.map(|next| self.next(next, image.is_some(), redis)).transpose()?;
         Ok(Managed {
             folder: self.folder(),
+            image,
             command: texts(written.command.get_ref())?,
             env: written
                 .env
                 .into_iter()
                 .map(|(name, text)| Ok((name, self.template_or_variable(&text, redis)?)))
                 .collect::<Result<_, TargetError>>()?,
-            inherited: written
-                .inherit_env
+            inherited: inherit_env
                 .into_iter()
                 .filter_map(|name| variable(&name).map(|value| (name, Secret::new(value))))
                 .collect(),
@@ -545,19 +557,48 @@ impl Reader<'_> {
             stop_timeout: written.stop_timeout,
             ports: written.ports,
             topology: Topology { replicas: written.replicas, workers: written.workers, redis },
-            next: written
-                .next
-                .map(|next| {
-                    let WrittenNext { command, args } = next.get_ref();
-                    if command.is_empty() && args.is_empty() {
-                        let reason = "the adjacent release would be the described one; give it a \
-                                      `command` or `args` of its own";
-                        return Err(self.refused(next.span(), reason));
-                    }
-                    Ok(Next { command: texts(command)?, args: texts(args)? })
-                })
-                .transpose()?,
+            next,
         })
+    }
+
+    /// The adjacent release, beside a described one that is `contained` or is not.
+    fn next(
+        &self,
+        next: Spanned<WrittenNext>,
+        contained: bool,
+        redis: bool,
+    ) -> Result<Next, TargetError> {
+        let span = next.span();
+        let WrittenNext { image, command, args } = next.into_inner();
+        if image.is_none() && command.is_empty() && args.is_empty() {
+            let reason = "the adjacent release would be the described one; give it an `image`, a \
+                          `command` or `args` of its own";
+            return Err(self.refused(span, reason));
+        }
+        if let Some(image) = image.as_ref().filter(|_| !contained) {
+            let reason = "the adjacent release is an image, and the described one is none; give \
+                          [managed] an `image` too";
+            return Err(self.refused(image.span(), reason));
+        }
+        let texts = |texts: &[Spanned<String>]| -> Result<Vec<Template>, TargetError> {
+            texts.iter().map(|text| self.template(text, redis)).collect()
+        };
+        Ok(Next {
+            image: image.map(|image| self.image(&image)).transpose()?,
+            command: texts(&command)?,
+            args: texts(&args)?,
+        })
+    }
+
+    fn image(&self, image: &Spanned<String>) -> Result<String, TargetError> {
+        let name = image.get_ref();
+        match name.is_empty() || name.contains(char::is_whitespace) {
+            false => Ok(name.clone()),
+            true => {
+                let reason = "not the name of an image; write one as in `registry/gateway:1.2`";
+                Err(self.refused(image.span(), reason))
+            }
+        }
     }
 
     fn attached(&self, written: WrittenAttached) -> Result<Attached, TargetError> {
@@ -727,6 +768,18 @@ mod tests {
     }
 
     #[test]
+    fn an_image_brings_its_own_surroundings() {
+        let contained = managed("image = 'g:1'\ncommand = ['g']\nnext = { image = 'g:2' }");
+        assert_eq!(contained.image.as_deref(), Some("g:1"));
+        assert_eq!(contained.of_next_release().image.as_deref(), Some("g:2"));
+        assert!(contained.inherited.is_empty());
+        let same = managed("image = 'g:1'\ncommand = ['g']\nnext = { args = ['--new'] }");
+        assert_eq!(same.of_next_release().image.as_deref(), Some("g:1"));
+        let asked = managed("image = 'g:1'\ncommand = ['g']\ninherit_env = ['PATH']");
+        assert!(asked.inherited.contains_key("PATH"));
+    }
+
+    #[test]
     fn secrets_come_from_the_environment_and_are_not_shown() {
         let managed = managed(
             "command = ['gateway']\nmaster_key = 'os.environ/KEY'\nenv = { K = 'os.environ/KEY' }",
@@ -782,8 +835,10 @@ mod tests {
         assert_snapshot!(refusal("[managed]\ncommand = ['g']\nstart_timeout = '5 minutes'"), @r#"conf/target.toml:5:17: "5 minutes" is not a duration; write a number and a unit, as in "800ms", "60s", "5min""#);
         assert_snapshot!(refusal("[managed]\ncommand = ['g']\nreplicas = 0"), @"conf/target.toml:5:12: invalid value: integer `0`, expected a nonzero u8");
         assert_snapshot!(refusal("[managed]\ncommand = []"), @"conf/target.toml:4:11: the command names no program");
-        assert_snapshot!(refusal("[managed]\ncommand = ['g']\n[managed.next]"), @"conf/target.toml:5:1: the adjacent release would be the described one; give it a `command` or `args` of its own");
-        assert_snapshot!(refusal("[managed]\ncommand = ['g']\nnext = { command = [] }"), @"conf/target.toml:5:8: the adjacent release would be the described one; give it a `command` or `args` of its own");
+        assert_snapshot!(refusal("[managed]\ncommand = ['g']\n[managed.next]"), @"conf/target.toml:5:1: the adjacent release would be the described one; give it an `image`, a `command` or `args` of its own");
+        assert_snapshot!(refusal("[managed]\ncommand = ['g']\nnext = { command = [] }"), @"conf/target.toml:5:8: the adjacent release would be the described one; give it an `image`, a `command` or `args` of its own");
+        assert_snapshot!(refusal("[managed]\nimage = ''\ncommand = ['g']"), @"conf/target.toml:4:9: not the name of an image; write one as in `registry/gateway:1.2`");
+        assert_snapshot!(refusal("[managed]\ncommand = ['g']\nnext = { image = 'g:2' }"), @"conf/target.toml:5:18: the adjacent release is an image, and the described one is none; give [managed] an `image` too");
         assert_snapshot!(refusal("[attached]\nreplicas = ['localhost:4000']"), @"conf/target.toml:4:13: not a URL; write one as in `http://127.0.0.1:4000`");
         assert_snapshot!(refusal("[managed"), @"conf/target.toml:3:9: unclosed table, expected `]`");
     }

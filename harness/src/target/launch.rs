@@ -1,4 +1,5 @@
-//! Starts one process, waits until it is ready, and stops it with everything it started.
+//! Starts one process, on this machine or in a container, waits until it is ready, and stops it with
+//! everything it started.
 //!
 //! What to start is decided elsewhere: here a command is words, and an environment is exactly what
 //! is asked for. A process that does not become ready is an error that carries its last words.
@@ -17,10 +18,12 @@ use nix::sys::signal::Signal;
 use tokio::process::Command;
 
 use super::{
+    engine::{ContainerRequest, Engine, EngineError, Reachable},
     output::{LogSink, Output},
     ports,
     process_group::{Ending, ProcessGroup},
-    ready::{Waited, until_ready},
+    ready::{Ends, Waited, until_ready},
+    running::Running,
     secret::Secret,
     template::NoValue,
 };
@@ -34,13 +37,15 @@ const QUESTION_TIMEOUT: Duration = Duration::from_secs(2);
 pub struct LaunchRequest {
     /// What messages call it, as in "replica 0".
     pub name: String,
+    /// On which machine, so to speak.
+    pub place: Place,
     /// The program.
     pub program: PathBuf,
     /// Its arguments.
     pub args: Vec<String>,
-    /// Its whole environment.
+    /// Its whole environment; in a container, besides what its image has.
     pub env: BTreeMap<String, Secret>,
-    /// Where it runs.
+    /// Where it runs; in a container, its image says.
     pub folder: PathBuf,
     /// The file that all it prints is added to.
     pub log: PathBuf,
@@ -48,6 +53,20 @@ pub struct LaunchRequest {
     pub start_timeout: Duration,
     /// How long it may take to end after it was asked to.
     pub stop_timeout: Duration,
+}
+
+/// Where a process runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// On this machine.
+    Here,
+    /// In a container, on the network of this machine, as the user that we are.
+    Container {
+        /// Its image, as in `ghcr.io/berriai/litellm:main-stable`.
+        image: String,
+        /// A folder of this machine that it sees in the same place.
+        shared: PathBuf,
+    },
 }
 
 /// How we know that a process is ready.
@@ -69,7 +88,7 @@ pub enum Ready {
 pub struct Launched {
     name: String,
     address: SocketAddr,
-    group: ProcessGroup,
+    running: Running,
     output: Output,
     stop_timeout: Duration,
 }
@@ -94,6 +113,18 @@ pub enum LaunchError {
         name: String,
         /// What we looked for.
         program: PathBuf,
+    },
+    /// There is no container for it.
+    #[error(
+        "{name} does not run in a container of {image}; start a container engine and pull the image, or name another in `image`"
+    )]
+    NoContainer {
+        /// Which process.
+        name: String,
+        /// The image.
+        image: String,
+        /// What the engine said.
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The system refused us something.
     #[error("cannot {doing}")]
@@ -165,18 +196,19 @@ impl Launched {
         {
             return Err(LaunchError::PortTaken { name: request.name, address: *address });
         }
-        let (mut group, mut output) = spawn(&request, sink)?;
+        let (mut running, mut output) = spawn(&request, sink).await?;
         let mut state = match &ready {
             Ready::SaysSo => "it has not said where it listens".to_owned(),
             Ready::Answers { .. } => "it was not asked yet".to_owned(),
         };
         let waited = match &ready {
             Ready::SaysSo => {
-                until_ready(&mut group, request.start_timeout, async || said_address(&output)).await
+                until_ready(&mut running, request.start_timeout, async || said_address(&output))
+                    .await
             }
             Ready::Answers { address, path } => {
                 let question = Question::new(*address, path)?;
-                until_ready(&mut group, request.start_timeout, async || {
+                until_ready(&mut running, request.start_timeout, async || {
                     question.ask().await.map_err(|answer| state = answer).ok()
                 })
                 .await
@@ -184,11 +216,12 @@ impl Launched {
         };
         if let Waited::Ready(address) = waited {
             let LaunchRequest { name, stop_timeout, .. } = request;
-            return Ok(Launched { name, address, group, output, stop_timeout });
+            return Ok(Launched { name, address, running, output, stop_timeout });
         }
 
-        group.stop(request.stop_timeout).await;
+        running.stop(request.stop_timeout).await;
         output.drain().await;
+        running.remove().await;
         let last_words = output.tail();
         let name = request.name;
         if let Ready::Answers { address, .. } = ready
@@ -214,24 +247,30 @@ impl Launched {
         self.address
     }
 
-    /// The process id of its leader, which is the id of its group.
-    pub fn pid(&self) -> u32 {
-        self.group.id()
+    /// The id of its process group, which is that of its leader; nothing where it is in a container
+    /// on a machine of its own.
+    pub fn group(&self) -> Option<u32> {
+        self.running.group()
     }
 
-    /// Sends `signal` to it and to everything it started: `SIGSTOP` pauses, `SIGCONT` goes on.
-    pub fn signal(&self, signal: Signal) -> io::Result<()> {
-        self.group.signal(signal)
+    /// Sends `signal` to it and to everything it started: `SIGSTOP` pauses, `SIGCONT` goes on. In a
+    /// container other signals reach the first process alone.
+    ///
+    /// # Errors
+    ///
+    /// When it has ended, or the engine refuses.
+    pub async fn signal(&self, signal: Signal) -> io::Result<()> {
+        self.running.signal(signal).await
     }
 
     /// What it left behind, if it has ended by itself.
     pub fn exited(&mut self) -> Option<ExitStatus> {
-        self.group.exited()
+        self.running.exited()
     }
 
     /// Waits for it to end by itself.
     pub async fn wait(&mut self) -> io::Result<ExitStatus> {
-        self.group.wait().await
+        self.running.end().await
     }
 
     /// The last lines it printed, oldest first.
@@ -246,18 +285,20 @@ impl Launched {
 
     /// Asks it to end, kills it if it does not, and reads its last lines.
     pub async fn stop(mut self) -> Ending {
-        let ending = self.group.stop(self.stop_timeout).await;
+        let ending = self.running.stop(self.stop_timeout).await;
         self.output.drain().await;
+        self.running.remove().await;
         ending
     }
 }
 
 /// Runs a process that is to end by itself, and be content.
 pub async fn run_to_end(request: LaunchRequest) -> Result<(), LaunchError> {
-    let (mut group, mut output) = spawn(&request, None)?;
-    let waited = until_ready(&mut group, request.start_timeout, async || None::<()>).await;
-    group.stop(request.stop_timeout).await;
+    let (mut running, mut output) = spawn(&request, None).await?;
+    let waited = until_ready(&mut running, request.start_timeout, async || None::<()>).await;
+    running.stop(request.stop_timeout).await;
     output.drain().await;
+    running.remove().await;
     let (name, last_words) = (request.name, output.tail());
     match waited {
         Waited::Exited(status) if status.success() => Ok(()),
@@ -271,15 +312,60 @@ pub async fn run_to_end(request: LaunchRequest) -> Result<(), LaunchError> {
     }
 }
 
-fn spawn(
+async fn spawn(
     request: &LaunchRequest,
     sink: Option<LogSink>,
-) -> Result<(ProcessGroup, Output), LaunchError> {
+) -> Result<(Running, Output), LaunchError> {
     let log = File::options()
         .create(true)
         .append(true)
         .open(&request.log)
         .map_err(|source| system(format!("write {}", request.log.display()), source))?;
+    match &request.place {
+        Place::Here => spawn_here(request, log, sink),
+        Place::Container { image, shared } => contain(request, image, shared, log, sink)
+            .await
+            .map_err(|source| LaunchError::NoContainer {
+                name: request.name.clone(),
+                image: image.clone(),
+                source: source.into(),
+            }),
+    }
+}
+
+/// Starts it in a container.
+async fn contain(
+    request: &LaunchRequest,
+    image: &str,
+    shared: &Path,
+    log: File,
+    sink: Option<LogSink>,
+) -> Result<(Running, Output), EngineError> {
+    let engine = Engine::reach().await?;
+    if !engine.has(image).await? {
+        engine.pull(image).await?;
+    }
+    let wanted = ContainerRequest {
+        image: image.to_owned(),
+        program: request.program.display().to_string(),
+        args: request.args.clone(),
+        env: request.env.clone(),
+        shared: Some(shared.to_owned()),
+        scratch: None,
+        as_us: true,
+        reachable: Reachable::OurNetwork,
+    };
+    let (container, printed) = engine.start(wanted).await?;
+    let output = Output::read(Some(printed.stdout), Some(printed.stderr), log, sink);
+    Ok((Running::Container(container), output))
+}
+
+/// Starts it on this machine.
+fn spawn_here(
+    request: &LaunchRequest,
+    log: File,
+    sink: Option<LogSink>,
+) -> Result<(Running, Output), LaunchError> {
     let mut command = Command::new(&request.program);
     command
         .args(&request.args)
@@ -299,7 +385,7 @@ fn spawn(
     })?;
     let (stdout, stderr) = group.outputs();
     let output = Output::read(stdout, stderr, log, sink);
-    Ok((group, output))
+    Ok((Running::Process(group), output))
 }
 
 /// The folder of a file named without one is the current folder.
@@ -360,6 +446,7 @@ mod tests {
     fn shell(folder: &Path, script: &str) -> LaunchRequest {
         LaunchRequest {
             name: "replica 0".to_owned(),
+            place: Place::Here,
             program: "/bin/sh".into(),
             args: vec!["-c".to_owned(), script.to_owned()],
             env: BTreeMap::from([("GREETING".to_owned(), Secret::new("hello"))]),

@@ -17,6 +17,7 @@ pub mod follow;
 pub mod binaries;
 pub mod stack_folder;
 pub mod supervisor;
+mod running;
 mod process_group;
 mod engine;
 mod ready;
@@ -26,7 +27,7 @@ pub use binaries::{Binary, MissingBinary};
 pub use description::{
     Attached, Bounds, LogSource, Managed, Next, Reach, Surroundings, TargetDescription, TargetError,
 };
-pub use launch::{LaunchError, LaunchRequest, Launched, Ready};
+pub use launch::{LaunchError, LaunchRequest, Launched, Place, Ready};
 pub use output::{LogLine, LogSink, Stream};
 pub use process_group::Ending;
 pub use replica::ReplicaRequest;

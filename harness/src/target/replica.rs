@@ -11,7 +11,7 @@ use std::{
 
 use super::{
     description::Managed,
-    launch::{LaunchError, LaunchRequest, Launched, Ready, run_to_end, system},
+    launch::{LaunchError, LaunchRequest, Launched, Place, Ready, run_to_end, system},
     output::LogSink,
     ports,
     secret::Secret,
@@ -125,7 +125,14 @@ impl ReplicaRequest<'_> {
             .filter_map(|word| word.fill_word(&values).map_err(no_value).transpose())
             .collect::<Result<Vec<_>, _>>()?
             .into_iter();
-        let program = self.program(words.next().unwrap_or_default());
+        let program = words.next().unwrap_or_default();
+        let (place, program) = match &self.managed.image {
+            None => (Place::Here, self.program(program)),
+            Some(image) => {
+                let shared = self.folder.to_owned();
+                (Place::Container { image: image.clone(), shared }, PathBuf::from(program))
+            }
+        };
         let described = self
             .managed
             .env
@@ -142,6 +149,7 @@ impl ReplicaRequest<'_> {
         env.extend(self.env.iter().map(|(name, text)| (name.clone(), Secret::new(text.as_str()))));
 
         Ok(LaunchRequest {
+            place,
             program,
             args: words.chain(more_args.iter().cloned()).collect(),
             env,
@@ -260,6 +268,19 @@ mod tests {
         assert_eq!(filled.env["R"].expose(), "127.0.0.1:7");
         assert_eq!(filled.env["EXTRA"].expose(), "1");
         assert!(filled.env["HOME"].expose().ends_with("replica-1.home"));
+    }
+
+    #[test]
+    fn what_runs_in_a_container_sees_the_folder_of_the_stack_and_inherits_nothing() {
+        let stack = Stack::new();
+        let managed = managed("image = 'gateway:1'\ncommand = ['bin/g', '{home}']");
+        let address = SocketAddr::from(([127, 0, 0, 1], 4000));
+        let filled = stack.request(&managed).filled(address).unwrap();
+        let shared = stack.folder.path().to_owned();
+        assert!(filled.args[0].starts_with(shared.to_str().unwrap()), "{:?}", filled.args);
+        assert_eq!(filled.place, Place::Container { image: "gateway:1".to_owned(), shared });
+        assert_eq!(filled.program, Path::new("bin/g"));
+        assert_eq!(filled.env.keys().collect::<Vec<_>>(), ["EXTRA", "HOME"]);
     }
 
     #[test]
