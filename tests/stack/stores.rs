@@ -13,10 +13,11 @@ use sqlx::{Connection, PgConnection};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 #[tokio::test]
-async fn local_stores_answer_and_leave_nothing_behind() {
+async fn stores_of_our_own_answer_and_leave_nothing_behind() {
     let stores = stores::find(&request()).await.unwrap();
     let redis = stores.redis.as_ref().unwrap();
-    assert_eq!((redis.way, stores.postgres.way), (Way::Local, Way::Local));
+    // Which of the other ways it is depends on the machine.
+    assert!(redis.way != Way::Given && stores.postgres.way != Way::Given);
     assert!(redis.notes.iter().any(|note| note.contains("--redis-url")), "{:?}", redis.notes);
 
     let redis = redis.address.socket_addr().await.unwrap();
