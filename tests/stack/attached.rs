@@ -264,8 +264,7 @@ async fn a_running_gateway_is_described_probed_and_judged_by_what_its_redis_is_a
     assert_eq!(probed.status(), 0, "{}\n{}", probed.out, probed.err);
     assert!(probed.out.contains("yes  Redis commands"), "{}", probed.out);
     assert!(probed.out.contains("3 of "), "{}", probed.out);
-    let check =
-        "check --target {}/target.toml --only codec --cases 4 --seed 5 --out {}/runs --json";
+    let check = "check --target {}/target.toml --only codec --cases 4 --seed 5 --shrink-budget 2s --out {}/runs --json";
     let healthy = run(check).await;
     assert_eq!(healthy.status(), 0, "{}\n{}", healthy.out, healthy.err);
     installed.stores.stop().await.unwrap();
