@@ -106,6 +106,7 @@ impl<'a> Writer<'a> {
             aliases: vec!["@model_0@".to_owned(), "@model_1@".to_owned()],
             keys: BTreeMap::new(),
         };
+        let manifest = &history.manifest;
         Writer { text, manifest, adapter, names, arm, calls: 0, traffic: false, struck: Vec::new() }
     }
 
