@@ -41,6 +41,18 @@ fn it_says_what_this_is_in_few_lines() {
 }
 
 #[test]
+fn every_command_that_it_names_is_one() {
+    let readme = workspace::text("README.md");
+    let names = readme.split("`gauntlet ").skip(1).filter_map(|rest| rest.split('`').next());
+    let names: Vec<_> = names.filter_map(|line| line.split(' ').next()).collect();
+    assert!(!names.is_empty());
+    for name in names {
+        let error = Cli::try_parse_from(["gauntlet", name, "--help"]).unwrap_err();
+        assert_eq!(error.exit_code(), 0, "there is no `gauntlet {name}`: {error}");
+    }
+}
+
+#[test]
 fn whatever_it_points_at_is_there() {
     let readme = workspace::text("README.md");
     let links = readme.split("](").skip(1).filter_map(|rest| rest.split(')').next());
