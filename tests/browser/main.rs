@@ -92,8 +92,7 @@ async fn filters_leave_what_was_chosen() {
 #[tokio::test]
 async fn a_command_is_copied_by_its_button() {
     let browser = opened("failing", View::Light).await;
-    browser.allow("clipboardReadWrite").await;
-    browser.allow("clipboardSanitizedWrite").await;
+    browser.allow(&["clipboardReadWrite", "clipboardSanitizedWrite"]).await;
     for id in ["replay-1", "script-1"] {
         let copied = browser
             .run_async(

@@ -49,6 +49,8 @@ pub(crate) async fn opened(run: &str, view: View) -> Browser {
     let screen =
         json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": is_phone});
     browser.devtools("Emulation.setDeviceMetricsOverride", screen).await;
+    // A window that nobody looks at has no focus, and without it there is no clipboard.
+    browser.devtools("Emulation.setFocusEmulationEnabled", json!({"enabled": true})).await;
     browser.open(&format!("file://{}", page.display())).await;
     browser
 }

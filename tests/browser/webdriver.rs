@@ -111,8 +111,8 @@ impl Browser {
     }
 
     /// Lets the page do what a browser asks its reader about.
-    pub(crate) async fn allow(&self, permission: &str) {
-        self.devtools("Browser.grantPermissions", json!({"permissions": [permission]})).await;
+    pub(crate) async fn allow(&self, permissions: &[&str]) {
+        self.devtools("Browser.grantPermissions", json!({"permissions": permissions})).await;
     }
 
     /// Everything the browser has complained about: errors and warnings of its console.
@@ -137,7 +137,10 @@ impl Browser {
             .collect();
         let is_page = |url: &String| url.starts_with("file://") && url.ends_with(".html");
         assert!(sent.iter().any(is_page), "the page itself was asked for, and seen: {sent:?}");
-        sent.into_iter().filter(|url| !is_page(url) && !url.starts_with("data:")).collect()
+        // What stands in the page itself, and what the browser shows before there is one.
+        let is_no_request =
+            |url: &String| ["data:", "chrome:"].iter().any(|scheme| url.starts_with(scheme));
+        sent.into_iter().filter(|url| !is_page(url) && !is_no_request(url)).collect()
     }
 
     /// Writes a picture of the whole page.
@@ -175,7 +178,7 @@ impl Drop for Browser {
     fn drop(&mut self) {
         // Where a test failed half-way, the browser would outlive its driver.
         if let Some(chromium) = self.chromium {
-            drop(signal::kill(Pid::from_raw(chromium), Signal::SIGKILL));
+            let _or_it_is_gone = signal::kill(Pid::from_raw(chromium), Signal::SIGKILL);
         }
         drop(self.driver.kill());
         drop(self.driver.wait());
