@@ -17,3 +17,5 @@ mod bundle;
 mod codec_laws;
 #[cfg(test)]
 mod codec_driver;
+#[cfg(test)]
+mod any_gateway;

@@ -35,3 +35,5 @@ mod cache_numbers;
 #[cfg(test)]
 mod load;
 mod demo;
+#[cfg(test)]
+mod any_gateway;

@@ -93,7 +93,10 @@ pub enum NoAnswer {
         hint: String,
     },
     /// It does not say which model aliases it has.
-    #[error("{gateway} does not say which models it has ({why}); name one with --model")]
+    #[error(
+        "{gateway} does not say which models it has ({why}); name one with --model, or give the address \
+         below which it has /v1/models"
+    )]
     NoModels {
         /// Who was asked.
         gateway: String,

@@ -28,6 +28,7 @@ use crate::{
         gateway::{self, Asked},
         preflight::{self, Answers, NoAnswer, Question},
     },
+    runner::steps::Steps,
     store::{RunFacts, RunFolder},
     tally,
 };
@@ -118,26 +119,30 @@ pub struct GatewayArgs {
     patience: Duration,
 }
 
-/// A key, which is never shown.
+/// A key, which is never shown: not even in what is said of one that cannot be sent.
 #[derive(Clone)]
 struct Key(String);
 
-impl std::str::FromStr for Key {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Key, String> {
-        let text = text.trim();
-        // What cannot be a header is a file of something else, or a line too many.
-        match text.chars().all(|letter| letter.is_ascii_graphic()) && !text.is_empty() {
-            true => Ok(Key(text.to_owned())),
-            false => Err("a key is one word of printable ASCII letters".to_owned()),
-        }
+impl From<String> for Key {
+    fn from(text: String) -> Key {
+        Key(text)
     }
 }
 
 impl std::fmt::Debug for Key {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("[redacted]")
+    }
+}
+
+impl Key {
+    /// The key as it is sent. What cannot stand in a header is something else, or a line too many.
+    fn sendable(&self) -> Result<String, &'static str> {
+        let key = self.0.trim();
+        match key.chars().all(|letter| letter.is_ascii_graphic()) && !key.is_empty() {
+            true => Ok(key.to_owned()),
+            false => Err("a key is one word of printable ASCII letters, and this is none"),
+        }
     }
 }
 
@@ -194,13 +199,20 @@ impl GatewayArgs {
             mark: &format!("{mark}first"),
             patience: self.patience,
         };
-        let answers = tokio::select! {
-            biased;
-            () = interrupted() => return Err(CliError::Interrupted),
-            answers = preflight::ask(&question) => answers.map_err(cannot_begin)?,
-        };
-        let order = self.order(keys, mark, &answers);
         let mut progress = Progress::new(around.err, around.err_is_terminal, args.quiet, None);
+        let steps = Steps::default();
+        steps.begin("waiting for the answer to a first request");
+        let asking = async {
+            tokio::select! {
+                biased;
+                () = interrupted() => Err(CliError::Interrupted),
+                answers = preflight::ask(&question) => answers.map_err(cannot_begin),
+            }
+        };
+        let answers = progress.while_at(&facts.target, &steps, asking).await;
+        progress.end();
+        let answers = answers?;
+        let order = self.order(keys, mark, &answers);
         let outcome = drive(&order, &around.program, &mut progress).await?;
         progress.end();
         let asked = Asked {
@@ -219,7 +231,10 @@ impl GatewayArgs {
     fn keys(&self) -> Result<Vec<String>, CliError> {
         let Some(file) = &self.keys_file else {
             return match &self.key {
-                Some(Key(key)) => Ok(vec![key.clone()]),
+                Some(key) => match key.sendable() {
+                    Ok(key) => Ok(vec![key]),
+                    Err(why) => Err(CliError::Usage(format!("--key or GAUNTLET_KEY: {why}"))),
+                },
                 None => Err(CliError::Usage(
                     "there is no key; give one with --key or GAUNTLET_KEY, or a file of them with \
                      --keys-file"
@@ -235,9 +250,8 @@ impl GatewayArgs {
             if line.trim().is_empty() || line.trim_start().starts_with('#') {
                 continue;
             }
-            let key: Key =
-                line.parse().map_err(|why| CliError::Usage(format!("{named}:{number}: {why}")))?;
-            keys.push(key.0);
+            let key = Key::from(line.to_owned()).sendable();
+            keys.push(key.map_err(|why| CliError::Usage(format!("{named}:{number}: {why}")))?);
         }
         match keys.is_empty() {
             true => Err(CliError::Usage(format!("{named} holds no key; write one on each line"))),
