@@ -100,9 +100,9 @@ impl Adapter for LiteLlm {
     }
 
     fn how_to_describe(&self) -> &'static str {
-        "LiteLLM runs in a Python environment that is yours to name: copy \
-         scenarios/targets/litellm.toml, write into it where `litellm` is installed, and give the copy \
-         to --target; a proxy that runs already, from an image or otherwise, is described there by \
+        "LiteLLM is yours to name, by its command, its virtual environment or its image: copy \
+         scenarios/targets/litellm.toml, write into it where `litellm` is installed or the `image` that \
+         holds it, and give the copy to --target; a proxy that runs already is described there by \
          [attached] with its `replicas` and `admin_key`"
     }
 
