@@ -334,6 +334,18 @@ fn is_document(file: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::history::hand::Hand;
+
+    fn facts() -> RunFacts {
+        RunFacts {
+            id: "1-reference-7".to_owned(),
+            seed: 7,
+            started: 1,
+            target: "reference".to_owned(),
+            cases: 1,
+            tool: "0.1.0".to_owned(),
+        }
+    }
 
     #[test]
     fn whether_runs_can_be_kept_is_found_out_without_a_trace() {
@@ -343,30 +355,6 @@ mod tests {
         fs::write(folder.path().join("file"), "").unwrap();
         let refused = RunFolder::can_be_made(&folder.path().join("file/runs")).unwrap_err();
         assert!(refused.to_string().contains("file/runs failed"), "{refused}");
-    }
-    use crate::history::hand::Hand;
-
-    fn facts() -> RunFacts {
-        RunFacts {
-            id: "1-reference-7".to_owned(),
-            seed: 7,
-            started: 1,
-            target: "reference".to_owned(),
-            cases: 1,
-            tool: "0.1.0".to_owned(),
-        }
-    }
-    use crate::history::hand::Hand;
-
-    fn facts() -> RunFacts {
-        RunFacts {
-            id: "1-reference-7".to_owned(),
-            seed: 7,
-            started: 1,
-            target: "reference".to_owned(),
-            cases: 1,
-            tool: "0.1.0".to_owned(),
-        }
     }
 
     #[test]

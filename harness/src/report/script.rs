@@ -146,17 +146,22 @@ impl<'a> Writer<'a> {
     /// Calls that are released at once, where there are several.
     fn together(&mut self, calls: &[Call]) {
         let mut learned = Vec::new();
+        let several = calls.len() > 1;
+        if several {
+            line(self.text, "together=()");
+        }
         for call in calls {
             let number = self.calls;
             let command = self.command(call);
-            let at_once = if calls.len() > 1 { " &" } else { "" };
+            let at_once = if several { " & together+=($!)" } else { "" };
             line(self.text, &format!("{command}{at_once}"));
             if let Op::Admin(Admin::GenerateKey { key, .. }) = &call.op {
                 learned.push((*key, number));
             }
         }
-        if calls.len() > 1 {
-            line(self.text, "wait");
+        // Callers in the background go on.
+        if several {
+            line(self.text, "wait \"${together[@]}\"");
         }
         for (key, number) in learned {
             let variable = variable(key);
@@ -292,7 +297,14 @@ mod tests {
         let script = script("family.property", "It holds", &[history], &Reference).unwrap();
         let (head, rest) = script.split_once(PRELUDE).unwrap();
         assert_eq!(head, "#!/usr/bin/env bash\n# family.property: It holds.\n");
-        rest.to_owned()
+        let (settings, steps) = rest.split_once("\n\n").unwrap();
+        let names: Vec<_> = settings
+            .lines()
+            .filter_map(|line| line.split_once('='))
+            .map(|(name, _)| name)
+            .collect();
+        assert_eq!(names, ["GATEWAY_0", "GATEWAY_1", "ADMIN_KEY", "MODEL_0", "MODEL_1"]);
+        steps.to_owned()
     }
 
     #[test]
@@ -310,7 +322,17 @@ mod tests {
             Step::Wait(Wait::StalenessAnd { more_ms: 500 }),
             Step::Call(at(0, Op::ListModels { key: Key(0) })),
         ]);
-        assert_snapshot!(told, @"");
+        assert_snapshot!(told, @r#"
+        call 0-0 "$GATEWAY_0" 'sk-'"$PREFIX"'0xnever-issued-0' POST /v1/chat/completions '{"model":"'"$MODEL_0"'","messages":[{"role":"user","content":"[[nonce:'"$PREFIX"'0xn0]] Say something."}],"max_tokens":16,"stream":false}' 'chat with key 0, model 0 (replica 0)'
+        call 0-1 "$GATEWAY_1" "$ADMIN_KEY" POST /key/generate '{"team_id":"'"$PREFIX"'0xi0","models":["'"$MODEL_1"'"]}' 'generate key 0 with team_id = "i0", models = [model 1] (replica 1)'
+        KEY_0="$(issued_key 0-1)"
+        together=()
+        call 0-2 "$GATEWAY_0" "$KEY_0" POST /v1/chat/completions '{"model":"'"$MODEL_0"'","messages":[{"role":"user","content":"[[nonce:'"$PREFIX"'0xn2]] Say something."}],"max_tokens":16,"stream":false}' 'chat with key 0, model 0 (replica 0)' & together+=($!)
+        call 0-3 "$GATEWAY_1" "$KEY_0" POST /v1/chat/completions '{"model":"'"$MODEL_0"'","messages":[{"role":"user","content":"[[nonce:'"$PREFIX"'0xn3]] Say something."}],"max_tokens":16,"stream":false}' 'chat with key 0, model 0 (replica 1)' & together+=($!)
+        wait "${together[@]}"
+        sleep 1.500
+        call 0-4 "$GATEWAY_0" "$KEY_0" GET /v1/models '' 'list the models of key 0 (replica 0)'
+        "#);
     }
 
     #[test]
@@ -319,7 +341,13 @@ mod tests {
             Step::Strike(Strike::SlowReads { by_ms: 200 }),
             Step::StartTraffic { calls: vec![chat(0)], pause_ms: 20 },
         ]);
-        assert_snapshot!(told, @"");
+        assert_snapshot!(told, @r#"
+        by_hand 'from now on each read of Postgres takes 200 ms longer'
+        touch "$answers/traffic"
+        while [ -e "$answers/traffic" ]; do call 0-0 "$GATEWAY_0" 'sk-'"$PREFIX"'0xnever-issued-0' POST /v1/chat/completions '{"model":"'"$MODEL_0"'","messages":[{"role":"user","content":"[[nonce:'"$PREFIX"'0xn0]] Say something."}],"max_tokens":16,"stream":false}' 'chat with key 0, model 0 (replica 0)'; sleep 0.020; done &
+        rm -f "$answers/traffic"; wait
+        by_hand 'no longer: from now on each read of Postgres takes 200 ms longer'
+        "#);
     }
 
     #[test]
