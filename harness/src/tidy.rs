@@ -145,6 +145,25 @@ fn a_use_is_seen_however_it_is_written() {
     assert_eq!(named, expected);
 }
 
+/// Whatever is started is told to the supervisor, or bears its mark.
+#[test]
+fn nothing_is_started_that_nobody_would_end() {
+    for path in rust_files(&source()) {
+        let text = read(&path);
+        // What comes after is what a test starts.
+        let code = text.split("#[cfg(test)]").next().unwrap_or(&text);
+        let starts = [".spawn()?", ".spawn()\n", ".output()\n", ".status()\n"];
+        let starts = starts.iter().any(|call| code.contains(call));
+        let is_supervisor = path.ends_with("target/supervisor/mod.rs");
+        assert!(
+            !starts || is_supervisor || code.contains("supervisor::mark()"),
+            "{} starts a process without the mark; use `ProcessGroup::spawn`, or `supervisor::mark` \
+             and `supervisor::over_group`",
+            path.display()
+        );
+    }
+}
+
 /// A file that holds one check.
 struct CheckFile {
     family: String,

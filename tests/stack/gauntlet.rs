@@ -1,9 +1,12 @@
 //! The command line, run as a person runs it, and proof that it leaves nothing behind.
 //!
 //! Every command leads a session of its own and has a temporary folder of its own. Whatever it starts
-//! stays in the session, however deep, so what is left of it is found without knowing its names.
+//! stays in the session, however deep, so what is left of it is found without knowing its names. What
+//! leaves the session, as the workers of a Postgres do, is known by its parents and by the mark that
+//! every process of a run bears.
 
 use std::{
+    collections::BTreeSet,
     fs,
     os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
@@ -28,8 +31,11 @@ use tokio::{
 /// How long a command may take before it counts as stuck.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// How long what a command started may outlive it: its watchdogs wait two seconds at most.
-const AFTERMATH: Duration = Duration::from_secs(10);
+/// How long what a command started may outlive it, whatever ended it.
+const AFTERMATH: Duration = Duration::from_secs(5);
+
+/// Where stores may keep their files.
+const MEMORY: &str = "/dev/shm";
 
 /// The binaries of one flavour, and a folder for what they write.
 pub(crate) struct Gauntlet {
@@ -114,7 +120,9 @@ impl Prepared {
         let leader = i32::try_from(child.id().unwrap()).unwrap();
         let out = heard(child.stdout.take().unwrap());
         let err = heard(child.stderr.take().unwrap());
-        Running { child, leader: Pid::from_raw(leader), out, err, temporary: self.temporary }
+        let leader = Pid::from_raw(leader);
+        let known = Known::default();
+        Running { child, leader, out, err, known, temporary: self.temporary }
     }
 }
 
@@ -124,10 +132,58 @@ pub(crate) struct Running {
     leader: Pid,
     out: watch::Receiver<String>,
     err: watch::Receiver<String>,
+    known: Known,
     temporary: TempDir,
 }
 
+/// What is known of a command that may leave its session.
+#[derive(Debug, Default)]
+struct Known {
+    /// Its processes, by id and beginning.
+    processes: BTreeSet<(i32, u64)>,
+    /// What they bear.
+    mark: Option<String>,
+}
+
 impl Running {
+    /// Kills it, and waits for the end of everything it started.
+    pub(crate) async fn killed(mut self) -> Ended {
+        self.know();
+        assert!(
+            self.child.try_wait().unwrap().is_none(),
+            "it ended before: {}",
+            *self.err.borrow()
+        );
+        self.signal(Signal::SIGKILL);
+        self.ended().await
+    }
+
+    /// How many processes it has by now, itself among them.
+    pub(crate) fn processes(&mut self) -> usize {
+        self.know();
+        self.known.processes.len()
+    }
+
+    /// Looks at what it has started, and takes note.
+    fn know(&mut self) {
+        let table = table();
+        let mut family = BTreeSet::from([self.leader.as_raw()]);
+        loop {
+            let more: BTreeSet<_> =
+                table.iter().filter(|row| family.contains(&row.parent)).collect();
+            let before = family.len();
+            family.extend(more.iter().map(|row| row.id));
+            if family.len() == before {
+                break;
+            }
+        }
+        let of_family = table.iter().filter(|row| family.contains(&row.id));
+        for row in of_family {
+            self.known.processes.insert((row.id, row.began));
+            self.known.mark = self.known.mark.take().or_else(|| mark_of(row.id));
+        }
+    }
+
     /// Waits until it has written `what` as a result, and returns all that it has written so far.
     pub(crate) async fn writes(&mut self, what: &str) -> String {
         until(&mut self.out, what).await
@@ -156,6 +212,11 @@ impl Running {
 
     pub(crate) fn id(&self) -> Pid {
         self.leader
+    }
+
+    /// Whether it has a process with this in its command line.
+    pub(crate) fn has_process(&self, with: &str) -> bool {
+        session(self.leader).iter().any(|line| line.contains(with))
     }
 
     /// The process that it started with this in its command line.
@@ -194,12 +255,28 @@ impl Running {
                 look.tick().await;
                 left = session(self.leader);
                 left.extend(entries(self.temporary.path()));
+                left.extend(self.known.left());
                 if left.is_empty() {
                     return;
                 }
             }
         });
         assert!(over.await.is_ok(), "left behind: {left:#?}");
+    }
+}
+
+impl Known {
+    /// What is left of it outside the session.
+    fn left(&self) -> Vec<String> {
+        let table = table();
+        let known = table.iter().filter(|row| {
+            let marked = || self.mark.is_some() && mark_of(row.id) == self.mark;
+            self.processes.contains(&(row.id, row.began)) || marked()
+        });
+        let known = known.map(|row| format!("process {}", row.id));
+        let folders = entries(Path::new(MEMORY)).into_iter();
+        let ours = |name: &String| self.mark.as_ref().is_some_and(|mark| name.contains(mark));
+        known.chain(folders.filter(ours)).collect()
     }
 }
 
@@ -270,20 +347,48 @@ async fn until(text: &mut watch::Receiver<String>, what: &str) -> String {
 
 /// The command lines of the processes of a session.
 fn session(leader: Pid) -> Vec<String> {
-    entries(Path::new("/proc"))
-        .into_iter()
-        .filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()))
-        .filter(|process| {
-            // `pid (name) state ppid pgrp session …`; the name may hold anything.
-            let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
-            let mut fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
-            fields.next() != Some("Z") && fields.nth(2) == Some(leader.to_string().as_str())
-        })
-        .map(|process| {
-            let line = fs::read_to_string(format!("/proc/{process}/cmdline")).unwrap_or_default();
-            format!("{process} {}", line.replace('\0', " "))
+    let rows = table().into_iter().filter(|row| row.session == leader.as_raw());
+    rows.map(|row| {
+        let line = fs::read_to_string(format!("/proc/{}/cmdline", row.id)).unwrap_or_default();
+        format!("{} {}", row.id, line.replace('\0', " "))
+    })
+    .collect()
+}
+
+/// A process that runs.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Row {
+    id: i32,
+    parent: i32,
+    session: i32,
+    began: u64,
+}
+
+/// Every process that has not ended.
+fn table() -> Vec<Row> {
+    let numbers = entries(Path::new("/proc"));
+    let numbers = numbers.iter().filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()));
+    numbers
+        .filter_map(|id| {
+            // `pid (name) state ppid pgrp session … starttime …`; the name may hold anything. One that
+            // has ended meanwhile has no such file.
+            let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+            let fields: Vec<_> = stat.rsplit(')').next()?.split_whitespace().collect();
+            let number = |at: usize| fields.get(at)?.parse::<u64>().ok();
+            let small = |at| i32::try_from(number(at)?).ok();
+            (fields.first() != Some(&"Z")).then_some(())?;
+            let (parent, session) = (small(1)?, small(3)?);
+            Some(Row { id: id.parse().ok()?, parent, session, began: number(19)? })
         })
         .collect()
+}
+
+/// The mark that a process of a run bears, unless it has written over its environment.
+fn mark_of(process: i32) -> Option<String> {
+    let environment = fs::read(format!("/proc/{process}/environ")).ok()?;
+    let variables = environment.split(|byte| *byte == 0);
+    let values = variables.filter_map(|variable| variable.strip_prefix(b"GAUNTLET_SUPERVISED="));
+    values.filter_map(|value| String::from_utf8(value.to_vec()).ok()).next()
 }
 
 /// What is in a folder, by name.

@@ -34,6 +34,8 @@ mod organisations;
 mod cache_numbers;
 #[cfg(test)]
 mod load;
+#[cfg(test)]
+mod killed;
 mod demo;
 #[cfg(test)]
 mod any_gateway;

@@ -3,10 +3,17 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     io::{self, Write},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
-use nix::sys::signal::{Signal, killpg};
+use nix::{
+    sys::signal::{Signal, killpg},
+    unistd::Pid,
+};
 use serde_json::json;
 
 use super::{CliError, ExitStatus, Surroundings, interrupt::interrupted, progress::Progress};
@@ -62,6 +69,43 @@ struct Told {
     steps: Steps,
 }
 
+/// The drivers that are to be stopped when somebody wants an end.
+#[derive(Clone, Default)]
+struct Stoppable {
+    stopped: Arc<AtomicBool>,
+    groups: Arc<Mutex<Vec<Pid>>>,
+}
+
+impl Stoppable {
+    /// Starts a driver that can be stopped, whatever it is at. Where that was wanted before, its first
+    /// answer does not come.
+    fn start(&self, command: &str, patience: Duration) -> Result<Driver, DriverError> {
+        Driver::start_telling(command, patience, |group| {
+            self.groups().push(group);
+            if self.is_stopped() {
+                self.stop();
+            }
+        })
+    }
+
+    /// Ends them. Whoever asks them something hears that they have ended.
+    fn stop(&self) {
+        self.stopped.store(true, Ordering::SeqCst);
+        for group in self.groups().iter() {
+            // One that has ended by itself is what we want.
+            let _ = killpg(*group, Signal::SIGKILL);
+        }
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::SeqCst)
+    }
+
+    fn groups(&self) -> MutexGuard<'_, Vec<Pid>> {
+        self.groups.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Codec for Told {
     type Error = DriverError;
 
@@ -89,6 +133,8 @@ struct Judged {
     kinds: usize,
     seed: u64,
     findings: Findings,
+    /// Whether somebody wanted an end before all laws were judged.
+    stopped: bool,
 }
 
 impl CodecArgs {
@@ -101,42 +147,51 @@ impl CodecArgs {
         let patience = Duration::from_secs(self.patience_s);
         let seed = self.seed.unwrap_or_else(|| number_of_this_run() % 1_000_000_000);
         let effort = Effort { seed, cases: self.cases };
-        let (started, group) = tokio::sync::oneshot::channel();
+        let stoppable = Stoppable::default();
+        let drivers = stoppable.clone();
         let steps = Steps::default();
         let said = steps.clone();
         let judging = tokio::task::spawn_blocking(move || {
             said.begin("starting the driver");
-            let driver = Driver::start(&self.driver, patience)?;
-            // Nobody waits for it once the driver is being stopped.
-            let _ = started.send(driver.group());
+            let driver = drivers.start(&self.driver, patience)?;
             let mut current = Told { driver, steps: said.clone() };
-            let mut findings = laws::judge(&mut current, effort)?;
-            if let Some(previous) = &self.previous {
+            let (mut findings, mut ended) = laws::judge_so_far(&mut current, effort);
+            if let (Ok(()), Some(previous)) = (&ended, &self.previous) {
                 said.begin("starting the driver of the previous version");
-                let driver = Driver::start(previous, patience)?;
-                let mut previous = Told { driver, steps: said };
-                findings.extend(versions::judge(&mut previous, &mut current, effort)?);
+                match drivers.start(previous, patience) {
+                    Ok(driver) => {
+                        let mut previous = Told { driver, steps: said };
+                        let (more, so_far) =
+                            versions::judge_so_far(&mut previous, &mut current, effort);
+                        findings.extend(more);
+                        ended = so_far;
+                    }
+                    Err(error) => ended = Err(error),
+                }
+            }
+            // A driver that we ended says nothing about the codec; what it said before does.
+            let stopped = ended.is_err() && drivers.is_stopped();
+            if !stopped {
+                ended?;
             }
             let kinds = current.kinds().len();
-            Ok(Judged { driver: current.driver.name().to_owned(), kinds, seed, findings })
+            let driver = current.driver.name().to_owned();
+            Ok(Judged { driver, kinds, seed, findings, stopped })
         });
-        let stopped = async {
-            let group = group.await.ok().flatten();
-            interrupted().await;
-            if let Some(group) = group {
-                let _ = killpg(group, Signal::SIGKILL);
-            }
-        };
         let judged = async {
-            tokio::select! {
-                judged = judging => {
-                    let judged: Result<Judged, DriverError> =
-                        judged.map_err(|error| CliError::Ours(error.to_string()))?;
-                    Ok(judged?)
+            tokio::pin!(judging);
+            let judged: Result<Judged, DriverError> = tokio::select! {
+                judged = &mut judging => judged,
+                () = interrupted() => {
+                    stoppable.stop();
+                    judging.await
                 }
-                () = stopped => {
-                    Err(CliError::Usage("stopped before the laws were judged".to_owned()))
-                }
+            }
+            .map_err(|error| CliError::Ours(error.to_string()))?;
+            match judged {
+                // It had not introduced itself.
+                Err(_) if stoppable.is_stopped() => Err(CliError::Interrupted),
+                judged => Ok(judged?),
             }
         };
         let mut progress = Progress::new(around.err, around.err_is_terminal, self.quiet, None);
@@ -156,7 +211,9 @@ impl Judged {
         let broken = !self.findings.breaches.is_empty();
         match (broken, self.findings.vacuous.is_empty()) {
             (true, _) => ExitStatus::Fail,
+            // What was not put to the test is missing evidence, and that is never a pass.
             (false, false) => ExitStatus::Inconclusive,
+            (false, true) if self.stopped => ExitStatus::Inconclusive,
             (false, true) => ExitStatus::Pass,
         }
     }
@@ -188,6 +245,9 @@ impl Judged {
             }
         }
         writeln!(out)?;
+        if self.stopped {
+            writeln!(out, "stopped before all laws were judged; this is what was found by then")?;
+        }
         for (kind, why) in &found.vacuous {
             writeln!(out, "not put to the test: {kind}: {why}")?;
         }
@@ -245,6 +305,7 @@ impl Judged {
             "tried": tried,
             "not_of_its_own_type": illegal,
             "not_put_to_the_test": found.vacuous,
+            "stopped": self.stopped,
         })
     }
 }

@@ -18,7 +18,7 @@ use crate::{
     checks,
     runner::{run::Settings, stacks::Stacks},
     store::RunStoreError,
-    target::Binary,
+    target::{Binary, supervisor},
 };
 
 /// The first seed; the others count up from it.
@@ -82,11 +82,12 @@ impl DefectsArgs {
             if kills.get(&defect.name).is_some_and(|kill| kill.seeds >= self.seeds) {
                 continue;
             }
-            let Some(kill) = self
-                .one(around, defect, &format!("{} ({number} of {})", defect.name, planted.len()))
-                .await?
-            else {
-                break;
+            let about = format!("{} ({number} of {})", defect.name, planted.len());
+            let kill = match self.one(around, defect, &about).await {
+                Ok(Some(kill)) => kill,
+                // What is known by then is told.
+                Ok(None) | Err(CliError::Interrupted) => break,
+                Err(error) => return Err(error),
             };
             kills.insert(defect.name.clone(), kill);
             self.keep(&kills)?;
@@ -218,8 +219,10 @@ pub(super) async fn planted(around: &Surroundings<'_>) -> Result<Vec<Planted>, C
     let gateway = Binary::ReferenceGateway.beside(&around.program).map_err(|missing| {
         without_defects(&format!("there is no reference gateway in {}", missing.folder.display()))
     })?;
+    let (mark, value) = supervisor::mark();
     let listed = tokio::process::Command::new(&gateway)
         .args(["defects", "--json"])
+        .env(mark, value)
         .stdin(Stdio::null())
         .output()
         .await?;

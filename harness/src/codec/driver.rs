@@ -30,6 +30,7 @@ use super::{
     schema,
     value::{Object, Value, as_map, as_object},
 };
+use crate::target::supervisor::{self, Ward};
 
 /// The version of the protocol.
 pub const PROTOCOL: u32 = 1;
@@ -50,6 +51,8 @@ const ENDING: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub struct Driver {
     child: Child,
+    group: Pid,
+    ward: Option<Ward>,
     questions: Sender<String>,
     answers: Receiver<io::Result<String>>,
     said: Arc<Mutex<VecDeque<String>>>,
@@ -165,15 +168,32 @@ impl Driver {
     ///
     /// When it does not, within `patience`, which then bounds every answer.
     pub fn start(command: &str, patience: Duration) -> Result<Driver, DriverError> {
+        Driver::start_telling(command, patience, |_| ())
+    }
+
+    /// Starts a driver, tells which process group it leads, and has it introduce itself. To kill the
+    /// group is to stop it, whatever it is at.
+    ///
+    /// # Errors
+    ///
+    /// When it does not, within `patience`, which then bounds every answer.
+    pub fn start_telling(
+        command: &str,
+        patience: Duration,
+        tell: impl FnOnce(Pid),
+    ) -> Result<Driver, DriverError> {
         use std::os::unix::process::CommandExt as _;
+        let (mark, value) = supervisor::mark();
         let mut child = Command::new("sh")
             .args(["-c", command])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
+            .env(mark, value)
             .process_group(0)
             .spawn()
             .map_err(DriverError::Start)?;
+        let group = Pid::from_raw(child.id().cast_signed());
         let (questions, to_ask) = mpsc::channel::<String>();
         let (heard, answers) = mpsc::channel();
         let said = Arc::new(Mutex::new(VecDeque::new()));
@@ -203,8 +223,21 @@ impl Driver {
             });
         }
         let hello = Hello::default();
-        let mut driver =
-            Driver { child, questions, answers, said, silence, patience, asked: 0, hello };
+        let mut driver = Driver {
+            child,
+            group,
+            ward: None,
+            questions,
+            answers,
+            said,
+            silence,
+            patience,
+            asked: 0,
+            hello,
+        };
+        let ward = supervisor::over_group(group, Signal::SIGKILL).map_err(DriverError::Start)?;
+        driver.ward = Some(ward);
+        tell(group);
         let answer = driver.ask("hello", json!({"protocol": PROTOCOL}))?;
         driver.hello = Hello::read(&answer).map_err(|why| driver.garbled("hello", why, &answer))?;
         Ok(driver)
@@ -213,11 +246,6 @@ impl Driver {
     /// What it calls itself.
     pub fn name(&self) -> &str {
         &self.hello.name
-    }
-
-    /// The process group to kill when we are told to stop.
-    pub fn group(&self) -> Option<Pid> {
-        i32::try_from(self.child.id()).ok().map(Pid::from_raw)
     }
 
     /// Asks one thing and waits for its answer.
@@ -291,11 +319,10 @@ impl Driver {
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        if let Some(group) = self.group() {
-            // It may be gone already, and its group with it.
-            let _ = killpg(group, Signal::SIGKILL);
-        }
+        // It may be gone already, and its group with it.
+        let _ = killpg(self.group, Signal::SIGKILL);
         drop(self.child.wait());
+        self.ward = None;
     }
 }
 

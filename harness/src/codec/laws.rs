@@ -215,24 +215,16 @@ pub fn assert_hold<C: Codec>(codec: &mut C) {
 ///
 /// When the codec gives no answer.
 pub fn judge<C: Codec>(codec: &mut C, effort: Effort) -> Result<Findings, C::Error> {
+    let (findings, ended) = judge_so_far(codec, effort);
+    ended.map(|()| findings)
+}
+
+/// Holds a codec to the laws until it can no longer be asked: what was found by then, and why it ended
+/// early, if it did.
+pub fn judge_so_far<C: Codec>(codec: &mut C, effort: Effort) -> (Findings, Result<(), C::Error>) {
     let court = Court::new(codec, effort);
-    let kinds = court.kinds();
-    for kind in &kinds {
-        if !court.has_an_object(kind)? {
-            continue;
-        }
-        let known = court.every_place(kind)?;
-        court.whole_objects(kind, &known)?;
-        court.unknown_fields(kind)?;
-        court.previous_names(kind)?;
-        court.previous_entries(kind)?;
-        court.poison(kind)?;
-        court.damage(kind, &known)?;
-        for reader in kinds.iter().filter(|reader| reader.name != kind.name) {
-            court.apart(kind, reader, &known)?;
-        }
-    }
-    Ok(court.findings())
+    let ended = court.in_session();
+    (court.findings(), ended)
 }
 
 /// What went wrong with one object.
@@ -261,6 +253,26 @@ impl<'a, C: Codec> Court<'a, C> {
 
     pub(super) fn kinds(&self) -> Vec<Kind> {
         self.codec.borrow().kinds()
+    }
+
+    fn in_session(&self) -> Result<(), C::Error> {
+        let kinds = self.kinds();
+        for kind in &kinds {
+            if !self.has_an_object(kind)? {
+                continue;
+            }
+            let known = self.every_place(kind)?;
+            self.whole_objects(kind, &known)?;
+            self.unknown_fields(kind)?;
+            self.previous_names(kind)?;
+            self.previous_entries(kind)?;
+            self.poison(kind)?;
+            self.damage(kind, &known)?;
+            for reader in kinds.iter().filter(|reader| reader.name != kind.name) {
+                self.apart(kind, reader, &known)?;
+            }
+        }
+        Ok(())
     }
 
     /// What was found, smallest first.

@@ -21,9 +21,23 @@ use super::{
 ///
 /// When a codec gives no answer.
 pub fn judge<C: Codec>(older: &mut C, newer: &mut C, effort: Effort) -> Result<Findings, C::Error> {
-    let mut findings = one_way(older, newer, Law::PreviousVersion, effort)?;
-    findings.extend(one_way(newer, older, Law::NextVersion, effort)?);
-    Ok(findings)
+    let (findings, ended) = judge_so_far(older, newer, effort);
+    ended.map(|()| findings)
+}
+
+/// The same until one can no longer be asked: what was found by then, and why it ended early, if it did.
+pub fn judge_so_far<C: Codec>(
+    older: &mut C,
+    newer: &mut C,
+    effort: Effort,
+) -> (Findings, Result<(), C::Error>) {
+    let (mut findings, ended) = one_way(older, newer, Law::PreviousVersion, effort);
+    if ended.is_err() {
+        return (findings, ended);
+    }
+    let (more, ended) = one_way(newer, older, Law::NextVersion, effort);
+    findings.extend(more);
+    (findings, ended)
 }
 
 /// Has one read what the other writes, for every kind that both have.
@@ -32,15 +46,17 @@ fn one_way<C: Codec>(
     reader: &mut C,
     law: Law,
     effort: Effort,
-) -> Result<Findings, C::Error> {
+) -> (Findings, Result<(), C::Error>) {
     let read_kinds = reader.kinds();
     let (written, read) = (Court::new(writer, effort), Court::new(reader, effort));
-    for kind in written.kinds() {
-        let Some(read_kind) = read_kinds.iter().find(|it| it.name == kind.name) else { continue };
-        let way = Way { law, written: &written, read: &read, kind: &kind, read_kind };
-        way.judge(effort)?;
-    }
-    Ok(written.findings())
+    let kinds = written.kinds();
+    let ended = kinds.iter().try_for_each(|kind| {
+        let Some(read_kind) = read_kinds.iter().find(|it| it.name == kind.name) else {
+            return Ok(());
+        };
+        Way { law, written: &written, read: &read, kind, read_kind }.judge(effort)
+    });
+    (written.findings(), ended)
 }
 
 /// One kind, from its writer to its reader.

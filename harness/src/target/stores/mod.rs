@@ -10,6 +10,7 @@
 use std::{
     ffi::OsString,
     fmt, io,
+    mem::ManuallyDrop,
     path::{Path, PathBuf},
     sync::{
         Mutex, PoisonError,
@@ -22,7 +23,10 @@ use std::{
 use futures::{FutureExt, future::LocalBoxFuture};
 use tokio::time::timeout;
 
-use super::secret::Secret;
+use super::{
+    secret::Secret,
+    supervisor::{self, Ward},
+};
 use crate::runner::steps::Steps;
 
 mod given;
@@ -86,8 +90,8 @@ pub struct Stores {
     pub postgres: FoundStore<PostgresAddress>,
     run: String,
     counter: AtomicU32,
-    /// Names of the databases we made and have not dropped.
-    made: Mutex<Vec<String>>,
+    /// The databases we made and have not dropped.
+    made: Mutex<Vec<Made>>,
     servers: Vec<Server>,
 }
 
@@ -427,7 +431,8 @@ impl Stores {
         let number = self.counter.fetch_add(1, Ordering::Relaxed);
         let name = format!("gauntlet_{}_{number}", self.run);
         // Noted first: it may exist even if we never hear so.
-        self.made.lock().unwrap_or_else(PoisonError::into_inner).push(name.clone());
+        let made = Made { ward: self.ward_over(&name)?, name: name.clone() };
+        self.made.lock().unwrap_or_else(PoisonError::into_inner).push(made);
         let how = match self.postgres.way {
             Way::Container | Way::Local | Way::Unpacked => {
                 Copying::quickest(&self.postgres.version)
@@ -451,7 +456,7 @@ impl Stores {
     pub async fn drop_database(&self, database: Database) -> Result<(), StoreError> {
         self.postgres.address.drop_database(&database.name).await?;
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        made.retain(|name| *name != database.name);
+        made.retain(|made| made.name != database.name);
         Ok(())
     }
 
@@ -480,16 +485,42 @@ impl Stores {
         let made = std::mem::take(self.made.get_mut().unwrap_or_else(PoisonError::into_inner));
         match self.postgres.way {
             Way::Container | Way::Local | Way::Unpacked => Ok(()),
-            Way::Given => drop_all(&self.postgres.address, &made).await,
+            Way::Given => drop_all(&self.postgres.address, made).await,
+        }
+    }
+
+    /// Has the supervisor drop a database if we are killed, where it would outlive us.
+    fn ward_over(&self, name: &str) -> Result<Option<Ward>, StoreError> {
+        match self.postgres.way {
+            Way::Container | Way::Local | Way::Unpacked => Ok(None),
+            Way::Given => supervisor::over_database(&self.postgres.address, name)
+                .map(Some)
+                .map_err(|source| StoreError::System {
+                    doing: "have the database of a run supervised".to_owned(),
+                    source,
+                }),
         }
     }
 }
 
-/// Drops every one of `names`, and reports the first that stays.
-async fn drop_all(address: &PostgresAddress, names: &[String]) -> Result<(), StoreError> {
+/// A database that we made, or were about to make.
+#[derive(Debug)]
+struct Made {
+    name: String,
+    ward: Option<Ward>,
+}
+
+/// Drops every one of these, and reports the first that stays. The supervisor tries those once more in
+/// the end.
+async fn drop_all(address: &PostgresAddress, made: Vec<Made>) -> Result<(), StoreError> {
     let mut first_failure = Ok(());
-    for name in names {
-        let dropped = address.drop_database(name).await;
+    // Never released where this is given up half-way.
+    let mut made: Vec<_> = made.into_iter().map(ManuallyDrop::new).collect();
+    for made in &mut made {
+        let dropped = address.drop_database(&made.name).await;
+        if dropped.is_ok() {
+            made.ward = None;
+        }
         first_failure = first_failure.and(dropped);
     }
     first_failure
@@ -508,7 +539,7 @@ impl Drop for Stores {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             if let Ok(runtime) = runtime {
                 let all_dropped =
-                    async { timeout(FAREWELL_PATIENCE, drop_all(&address, &made)).await };
+                    async { timeout(FAREWELL_PATIENCE, drop_all(&address, made)).await };
                 let _ = runtime.block_on(all_dropped);
             }
         });

@@ -5,6 +5,7 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     str::FromStr,
+    time::Duration,
 };
 
 use reqwest::Url;
@@ -159,10 +160,35 @@ impl PostgresAddress {
 
     /// Drops the database `name`, whoever is connected to it.
     pub(super) async fn drop_database(&self, name: &str) -> Result<(), StoreError> {
-        self.tell(format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", quoted(name)), || {
-            format!("drop the database {name}")
-        })
-        .await
+        self.tell(dropping(name), || format!("drop the database {name}")).await
+    }
+
+    /// Drops the database `name` for somebody who was killed, perhaps while it was being made.
+    ///
+    /// # Errors
+    ///
+    /// When no Postgres answers there, or it no longer does.
+    pub(in crate::target) async fn drop_abandoned(&self, name: &str) -> Result<(), sqlx::Error> {
+        const STEP: Duration = Duration::from_millis(100);
+        let mut connection = self.connect().await?;
+        let mut look = tokio::time::interval(STEP);
+        loop {
+            look.tick().await;
+            // A server goes on with a statement whose sender has gone.
+            let making = sqlx::query_scalar(
+                "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE state = 'active' \
+                 AND pid <> pg_backend_pid() AND position($1 IN query) = 1)",
+            );
+            let making = making.bind(format!("CREATE DATABASE {} ", quoted(name)));
+            let making: bool = making.fetch_one(&mut connection).await?;
+            let statement = AssertSqlSafe(dropping(name));
+            match sqlx::raw_sql(statement).execute(&mut connection).await {
+                Ok(_) if !making => return connection.close().await,
+                // One that is being copied is kept for that long.
+                Ok(_) | Err(sqlx::Error::Database(_)) => {}
+                Err(gone) => return Err(gone),
+            }
+        }
     }
 
     /// Applies every migration of `folder` to this database, in order.
@@ -217,6 +243,10 @@ impl PostgresAddress {
 
 fn refused(source: sqlx::Error, doing: impl fmt::Display) -> StoreError {
     StoreError::Postgres { doing: doing.to_string(), source: source.into() }
+}
+
+fn dropping(name: &str) -> String {
+    format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", quoted(name))
 }
 
 fn quoted(name: &str) -> String {

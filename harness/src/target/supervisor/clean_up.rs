@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use futures::future::{join, join_all};
 use nix::{sys::signal::Signal, unistd::Pid};
 use tokio::time::{interval, timeout};
 
@@ -15,12 +16,13 @@ use super::{
     order::{Order, Watched},
     processes::Doomed,
 };
+use crate::target::{engine::remove_labelled, secret::Secret, stores::PostgresAddress};
 
 /// How long who was asked to end may take.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// How long what was killed, and what was removed, may take to be gone.
-const DEADLINE: Duration = Duration::from_secs(5);
+const DEADLINE: Duration = Duration::from_secs(3);
 
 /// How often it is looked whether it is.
 const STEP: Duration = Duration::from_millis(10);
@@ -73,15 +75,19 @@ impl List {
 
     async fn clean_up(self) {
         let (mut groups, mut folders): (Vec<(Pid, Signal)>, Vec<PathBuf>) = Default::default();
+        let (mut labels, mut databases) = (Vec::new(), Vec::new());
         for watched in self.watched.into_values() {
             match watched {
                 Watched::Group { leader, farewell } => groups.push((leader, farewell)),
                 Watched::Folder(folder) => folders.push(folder),
-                Watched::Containers(_) | Watched::Database { .. } => {}
+                Watched::Containers(label) => labels.push(label),
+                Watched::Database { name, server } => databases.push((name, server)),
             }
         }
-        end(Doomed::new(self.mark.as_deref(), groups, folders.clone())).await;
-        remove(&folders).await;
+        let doomed = Doomed::new(self.mark.as_deref(), groups, folders.clone());
+        join(end(doomed), remove_containers(&labels)).await;
+        // Nobody uses them by now: neither databases nor folders.
+        join(drop_databases(&databases), remove(&folders)).await;
     }
 }
 
@@ -97,6 +103,36 @@ async fn end(mut doomed: Doomed) {
         !doomed.any()
     });
     drop(timeout(DEADLINE, ended).await);
+}
+
+/// Removes containers, and looks again a while later: an engine makes one though whoever ordered it has
+/// gone.
+async fn remove_containers(labels: &[String]) {
+    const LATER: Duration = Duration::from_millis(400);
+    const LOOKS: u32 = 3;
+    if labels.is_empty() {
+        return;
+    }
+    let removed = async {
+        let mut looks = interval(LATER);
+        let mut clean = 0;
+        while clean < LOOKS {
+            looks.tick().await;
+            let removed = labels.iter().map(|label| remove_labelled(label));
+            clean += u32::from(join_all(removed).await.iter().all(Result::is_ok));
+        }
+    };
+    drop(timeout(DEADLINE, removed).await);
+}
+
+/// Drops databases. A server that is gone took them with it.
+async fn drop_databases(databases: &[(String, Secret)]) {
+    let dropped = databases.iter().map(async |(name, server)| {
+        if let Ok(server) = PostgresAddress::parse(server) {
+            drop(server.drop_abandoned(name).await);
+        }
+    });
+    drop(timeout(DEADLINE, join_all(dropped)).await);
 }
 
 /// Removes folders until they are gone: somebody may be writing to one still.

@@ -25,6 +25,7 @@ mod folder;
 
 use std::{
     collections::BTreeMap,
+    fmt,
     io::{self, Write},
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
@@ -102,11 +103,17 @@ pub(crate) fn over_database(server: &PostgresAddress, name: &str) -> io::Result<
 }
 
 /// Something on the supervisor's list. Dropped once that thing is gone, or no longer ours.
-#[derive(Debug)]
 #[must_use = "what is dropped is no longer watched"]
 pub(crate) struct Ward {
     supervisor: Arc<Supervisor>,
     number: u64,
+}
+
+/// What it is about may hold a password.
+impl fmt::Debug for Ward {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Ward({})", self.number)
+    }
 }
 
 impl Drop for Ward {
@@ -116,7 +123,6 @@ impl Drop for Ward {
 }
 
 /// One supervisor, and what it was told.
-#[derive(Debug)]
 struct Supervisor {
     mark: String,
     program: Option<PathBuf>,
@@ -124,7 +130,7 @@ struct Supervisor {
 }
 
 /// The process, and what would be told to another one.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct State {
     child: Option<Child>,
     watched: BTreeMap<u64, Vec<u8>>,

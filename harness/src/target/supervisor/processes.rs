@@ -45,6 +45,8 @@ pub(super) struct Doomed {
     groups: Vec<(Pid, Signal)>,
     folders: Vec<PathBuf>,
     known: BTreeSet<Process>,
+    /// Those of them that nobody among them started, and that no watched group has.
+    strays: Vec<Pid>,
 }
 
 impl Doomed {
@@ -55,7 +57,7 @@ impl Doomed {
         folders: Vec<PathBuf>,
     ) -> Doomed {
         let mark = mark.map(|mark| format!("{MARK}={mark}").into_bytes());
-        Doomed { mark, groups, folders, known: BTreeSet::new() }
+        Doomed { mark, groups, folders, known: BTreeSet::new(), strays: Vec::new() }
     }
 
     /// Looks who there is, and whether anybody is.
@@ -78,18 +80,26 @@ impl Doomed {
             }
         }
         self.known.retain(|known| table.iter().any(|seen| seen.process == *known));
+        let is_known = |id| self.known.iter().any(|known| known.id == id);
+        let strays = table.iter().filter(|seen| {
+            is_known(seen.process.id) && !is_known(seen.parent) && !self.is_in_group(seen)
+        });
+        self.strays = strays.map(|seen| Pid::from_raw(seen.process.id)).collect();
         // Who was killed and not yet collected is in no table, but in its group.
         let unseen = table.is_empty();
         let left = || self.groups.iter().any(|(leader, _)| is_there(*leader));
         !self.known.is_empty() || (unseen && left())
     }
 
-    /// Asks the leaders of groups to end.
+    /// Asks the leaders of groups to end, and what was not told of yet.
     pub(super) fn ask(&self) {
         for (leader, farewell) in &self.groups {
             // It may have ended a moment ago. A stopped process hears nothing until it goes on.
             let _ = kill(*leader, *farewell);
             let _ = killpg(*leader, Signal::SIGCONT);
+        }
+        for stray in &self.strays {
+            let _ = kill(*stray, Signal::SIGTERM);
         }
     }
 
@@ -105,10 +115,13 @@ impl Doomed {
 
     fn is_ours(&self, seen: &Seen, orphans: i32) -> bool {
         let process = PathBuf::from(format!("/proc/{}", seen.process.id));
-        let in_group = self.groups.iter().any(|(leader, _)| leader.as_raw() == seen.group);
-        in_group
+        self.is_in_group(seen)
             || self.mark.as_ref().is_some_and(|mark| bears(&process, mark).unwrap_or(false))
             || (seen.parent == orphans && self.is_at_work(&process))
+    }
+
+    fn is_in_group(&self, seen: &Seen) -> bool {
+        self.groups.iter().any(|(leader, _)| leader.as_raw() == seen.group)
     }
 
     fn is_at_work(&self, process: &Path) -> bool {
