@@ -215,7 +215,7 @@ impl InitArgs {
             writeln!(out, "           {values} processes answer there, as `{header}` says")?;
         }
         match &sketch.models {
-            Some(models) => writeln!(out, "models     {}", one_line(models))?,
+            Some(models) => writeln!(out, "models     {}", one_line(&models.join(", ")))?,
             None => writeln!(out, "models     not shown without a key")?,
         }
         let managing = match &found.managing {
@@ -340,7 +340,7 @@ fn sketch(bases: &[Url], found: &Found, key: Option<&AdminKey>) -> Sketch {
              # harness/README.md, `Add a gateway`."
                 .to_owned(),
         ),
-        (_, Managing::Unknown(why)) => Some(format!("Its management calls are not as expected: {}", one_line(&[why.clone()]))),
+        (_, Managing::Unknown(why)) => Some(format!("Its management calls are not as expected: {}", one_line(why))),
         (_, Managing::Works | Managing::NotTried) => None,
     };
     let adapter = product.adapter();
@@ -348,7 +348,7 @@ fn sketch(bases: &[Url], found: &Found, key: Option<&AdminKey>) -> Sketch {
     Sketch {
         name: format!("{host}{port}"),
         adapter,
-        known_as: one_line(&[format!("{}{version}, by {sign}", product.name())]),
+        known_as: one_line(&format!("{}{version}, by {sign}", product.name())),
         doubt,
         replicas: bases.iter().map(text_of).collect(),
         several: served_by.map(|(header, values)| {
@@ -363,9 +363,9 @@ fn sketch(bases: &[Url], found: &Found, key: Option<&AdminKey>) -> Sketch {
     }
 }
 
-/// Texts of the gateway's own, on one line and without what could move a cursor.
-fn one_line(texts: &[String]) -> String {
-    texts.join(", ").chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+/// A text of the gateway's own, on one line and without what could move a cursor.
+fn one_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 /// Writes what points the gateway at the mock provider.

@@ -84,7 +84,7 @@ fn by_address(homes: &[Home], from: IpAddr) -> Option<Replica> {
 
 /// The replica whose listening process holds this end of a connection, or started who does.
 fn by_process(homes: &[Home], from: SocketAddr) -> Option<Replica> {
-    let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(|table| fs::read_to_string(table));
+    let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(fs::read_to_string);
     let sockets: Vec<_> = tables.iter().flatten().flat_map(|table| sockets(table)).collect();
     let held = sockets.iter().filter(|it| it.local == from && it.state == State::Open);
     let held: BTreeSet<_> = held.map(|socket| socket.inode).collect();
@@ -98,8 +98,10 @@ fn by_process(homes: &[Home], from: SocketAddr) -> Option<Replica> {
     };
     let mut line: BTreeSet<u32> = of(&held);
     let mut young: Vec<u32> = line.iter().copied().collect();
-    while let Some(parent) = young.pop().and_then(parent) {
-        if line.insert(parent) {
+    while let Some(child) = young.pop() {
+        if let Some(parent) = parent(child)
+            && line.insert(parent)
+        {
             young.push(parent);
         }
     }

@@ -168,7 +168,7 @@ struct Listener {
 impl Listener {
     fn hear(&mut self, line: &str, at: Micros) -> Vec<WireEvent> {
         let Some(told) = told(line) else {
-            return vec![unseen(format!("MONITOR tells something else: {:.40}", line), at)];
+            return vec![unseen(format!("MONITOR tells something else: {line:.40}"), at)];
         };
         if let [name, text] = &told.words[..]
             && name.eq_ignore_ascii_case(b"ECHO")

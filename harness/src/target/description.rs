@@ -34,7 +34,7 @@ use toml::Spanned;
 
 use super::{
     secret::Secret,
-    stores::RedisAddress,
+    stores::{RedisAddress, StoreError},
     template::{Placeholder, Template, UnknownPlaceholder},
     topology::Topology,
 };
@@ -621,8 +621,16 @@ impl Reader<'_> {
     }
 
     fn redis(&self, text: &Spanned<String>) -> Result<RedisAddress, TargetError> {
-        RedisAddress::parse(&self.secret(text)?)
-            .map_err(|error| self.refused(text.span(), &error.to_string()))
+        RedisAddress::parse(&self.secret(text)?).map_err(|error| {
+            // Whoever reads this has written a line, and no flag.
+            let reason = match error {
+                StoreError::NotAUrl { reason, example, .. } => {
+                    format!("not the URL of a Redis: {reason}; write one as in `{example}`")
+                }
+                other => other.to_string(),
+            };
+            self.refused(text.span(), &reason)
+        })
     }
 
     /// One log for each replica, or none at all.
@@ -635,7 +643,7 @@ impl Reader<'_> {
         let (span, logs) = (written.span(), written.into_inner());
         if logs.len() != replicas {
             let reason = format!(
-                "there are {} logs for {replicas} replicas; name one for each, in the order of `replicas`",
+                "`logs` has {} entries and `replicas` {replicas}; name one log for each replica, in their order",
                 logs.len()
             );
             return Err(self.refused(span, &reason));
@@ -808,10 +816,10 @@ mod tests {
         assert!(!format!("{attached:?}").contains("hush"));
         let refused =
             |rest: &str| refusal(&format!("[attached]\nreplicas = ['http://a:1']\n{rest}"));
-        assert_snapshot!(refused("logs = []"), @"conf/target.toml:5:8: there are 0 logs for 1 replicas; name one for each, in the order of `replicas`");
+        assert_snapshot!(refused("logs = []"), @"conf/target.toml:5:8: `logs` has 0 entries and `replicas` 1; name one log for each replica, in their order");
         assert_snapshot!(refused("logs = [[]]"), @"conf/target.toml:5:8: a command names no program");
         assert_snapshot!(refused("logs = [7]"), @"conf/target.toml:5:8: expected the path of a file, or the words of a command in a list");
-        assert_snapshot!(refused("redis_url = 'http://hush@c'"), @"");
+        assert_snapshot!(refused("redis_url = 'http://hush@c'"), @"conf/target.toml:5:13: not the URL of a Redis: it does not begin with `redis://`; write one as in `redis://127.0.0.1:6379/0`");
     }
 
     #[test]

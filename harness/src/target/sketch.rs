@@ -41,7 +41,7 @@ impl Sketch {
         let mut plain = offered.iter().copied().filter(|model| !model.contains('*'));
         match (self.has_ours(), plain.next(), plain.next()) {
             (false, Some(one), Some(other)) => [one, other],
-            (true | false, _, _) => OURS,
+            _ => OURS,
         }
     }
 
