@@ -6,9 +6,9 @@ mod script;
 use std::time::Duration;
 
 use reports::schema::{
-    Bounds, Capability, CapabilityState, CheckReport, Exit, Level, LogNoise, RunReport, Script,
-    Store, StoreKind, Story, Target, Totals, VERSION, Verdict as Told, Violation as ToldViolation,
-    Way, Wire,
+    Bounds, Capability, CapabilityState, CheckReport, Exit, Kill, Level, LogNoise, RunReport,
+    Script, Store, StoreKind, Story, Target, Totals, VERSION, Verdict as Told,
+    Violation as ToldViolation, Way, Wire,
 };
 use reports::{cache::Cache, load::Load, threshold::Threshold};
 
@@ -24,7 +24,7 @@ use crate::{
         run::CheckResult,
     },
     store::RunFacts,
-    target::stores,
+    target::{Topology, stores},
     verdict::{Verdict, Violation},
     wire::record::StoreKind as WireStore,
 };
@@ -126,6 +126,45 @@ pub fn report(material: &Material<'_>) -> RunReport {
         gateway_load: None,
         log: material.lines.filter(|lines| lines.records > 0).map(noise),
         exit: material.exit.clone(),
+    }
+}
+
+/// The report of planted defects alone, whose matrix began in this second of the Unix epoch.
+pub fn matrix(kills: Vec<Kill>, began: u64, first_seed: u64, exit: Exit) -> RunReport {
+    let adapter: &dyn adapters::Adapter = &adapters::reference::Reference;
+    let replicas = Topology::default().replicas.get();
+    let manifest = adapter.manifest(adapter.default_ttl(), replicas, 1);
+    RunReport {
+        schema_version: VERSION,
+        tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+        run_id: format!("{began}-defects"),
+        seed: first_seed,
+        profile: None,
+        started: began,
+        duration_ms: kills.iter().map(|kill| kill.duration_ms).sum(),
+        target: Target {
+            name: format!("{}, with planted defects", adapter.name()),
+            adapter: manifest.gateway,
+            wire_profile: manifest.wire_profile,
+            bounds: Bounds {
+                ttl_ms: manifest.auth_cache_ttl_ms,
+                staleness_ms: manifest.staleness_ms,
+            },
+            replicas: manifest.replicas,
+            stores: Vec::new(),
+            gateway_version: None,
+        },
+        capabilities: Vec::new(),
+        checks: Vec::new(),
+        wire: Wire::default(),
+        kill_matrix: kills,
+        cache: None,
+        thresholds: Vec::new(),
+        load: None,
+        gateway_load: None,
+        log: None,
+        totals: Totals::default(),
+        exit,
     }
 }
 

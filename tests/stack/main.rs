@@ -34,8 +34,10 @@ mod organisations;
 mod cache_numbers;
 #[cfg(test)]
 mod load;
-#[cfg(test)]
-mod killed;
 mod demo;
 #[cfg(test)]
+mod killed;
+#[cfg(test)]
 mod any_gateway;
+#[cfg(test)]
+mod curl_script;

@@ -2,7 +2,11 @@
 
 use std::{collections::BTreeMap, fs, path::PathBuf, process::Stdio, time::Duration};
 
-use reports::{schema::Kill, terminal::kill_matrix};
+use reports::{
+    Format,
+    schema::{Exit, Kill},
+    terminal::kill_matrix,
+};
 use scenarios::Profile;
 use serde::Deserialize;
 
@@ -16,6 +20,8 @@ use super::{
 };
 use crate::{
     checks,
+    clock::unix_seconds,
+    report::matrix,
     runner::{run::Settings, stacks::Stacks},
     store::RunStoreError,
     target::{Binary, supervisor},
@@ -28,7 +34,7 @@ const FIRST_SEED: u64 = 1;
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:
-  gauntlet defects --json kills.json
+  gauntlet defects --json kills.json --html kills.html
   gauntlet defects --only cache-bypass-team --seeds 3")]
 pub struct DefectsArgs {
     /// How many seeds each defect must be caught on.
@@ -51,6 +57,10 @@ pub struct DefectsArgs {
     /// Keep the matrix in this file as it grows, and go on from what it holds.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+
+    /// Write the matrix to this file too, as a page for a browser.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
 
     /// Say nothing while it runs.
     #[arg(long)]
@@ -76,6 +86,7 @@ impl DefectsArgs {
     ///
     /// When the reference gateway was built without defects, or a stack cannot be set up.
     pub async fn run(&self, around: &mut Surroundings<'_>) -> Result<ExitStatus, CliError> {
+        let began = unix_seconds();
         let planted = self.chosen(planted(around).await?)?;
         let mut kills = self.known()?;
         for (number, defect) in (1..).zip(&planted) {
@@ -97,13 +108,21 @@ impl DefectsArgs {
         let style = reports::Style { colour: around.colour, width: around.width };
         kill_matrix(&shown, style, around.out)?;
         let all = shown.len() == planted.len();
-        Ok(if shown.iter().any(|kill| kill.caught_seeds < kill.seeds) {
+        let status = if shown.iter().any(|kill| kill.caught_seeds < kill.seeds) {
             ExitStatus::Fail
         } else if all {
             ExitStatus::Pass
         } else {
             ExitStatus::Inconclusive
-        })
+        };
+        if let Some(file) = &self.html {
+            let exit = Exit { status: status as u8, name: status.name().to_owned() };
+            let mut page = Vec::new();
+            reports::render(&matrix(shown, began, FIRST_SEED, exit), Format::Html, &mut page)?;
+            fs::write(file, page)
+                .map_err(|source| CliError::Unwritable { path: file.clone(), source })?;
+        }
+        Ok(status)
     }
 
     /// Those that were asked for.
