@@ -9,7 +9,7 @@ use std::{
 
 use clap::Parser;
 use harness::{
-    cli::{Cli, ExitStatus, Surroundings},
+    cli::{Cli, CliError, ExitStatus, Surroundings},
     target::supervisor,
 };
 
@@ -60,6 +60,10 @@ fn main() -> ExitCode {
     supervisor::dismissed();
     match ended {
         Ok(Ok(status)) => ExitCode::from(status as u8),
+        // Whoever read the results has seen enough, as `head` has.
+        Ok(Err(CliError::Output(error))) if error.kind() == io::ErrorKind::BrokenPipe => {
+            ExitCode::from(ExitStatus::Setup as u8)
+        }
         Ok(Err(error)) => fail(&mut err, &error.told(), error.status()),
         Err(_) => ExitCode::from(ExitStatus::HarnessFault as u8),
     }

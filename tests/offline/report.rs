@@ -196,6 +196,8 @@ async fn a_mistyped_run_is_told_with_the_nearest() {
     assert_snapshot!(told, @r#"
     there is no run `runs/1-refrence-7`; did you mean `runs/1-reference-7`?
     "#);
+    let (status, _) = gauntlet(&["replay", runs.path().join("latst").to_str().unwrap()]).await;
+    assert!(status.unwrap_err().told().ends_with("/latest`?"));
 }
 
 #[tokio::test]

@@ -42,7 +42,8 @@ pub(super) fn found(run: &Path) -> Result<PathBuf, CliError> {
         });
     }
     let name = run.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
-    let names = known.iter().map(|(_, name)| name.as_str());
+    let latest = known.first().map(|_| LATEST);
+    let names = known.iter().map(|(_, name)| name.as_str()).chain(latest);
     let hint = scenarios::nearest::nearest(&name, names).map_or_else(String::new, |nearest| {
         format!("; did you mean `{}`?", run.with_file_name(nearest).display())
     });
