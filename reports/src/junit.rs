@@ -18,8 +18,8 @@ use quick_xml::{
 };
 
 use crate::{
-    layout::timestamp,
     gateway_load::{self, GatewayLoad},
+    layout::timestamp,
     load::LoadShape,
     schema::{CheckReport, RunReport, Verdict},
     terminal::{self, Style},

@@ -34,6 +34,7 @@ mod organisations;
 mod cache_numbers;
 #[cfg(test)]
 mod load;
+#[cfg(test)]
 mod demo;
 #[cfg(test)]
 mod killed;
