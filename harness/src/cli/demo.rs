@@ -90,7 +90,7 @@ impl DemoArgs {
 
         let mut progress = Progress::new(around.err, around.err_is_terminal, self.quiet, None);
         let mut reached = reach(request, TARGET, &mut progress).await?;
-        let clock = reached.driver.clock.clone();
+        let clock = reached.driver.clock;
         let began = clock.now();
         let folder = RunFolder::create(&self.out, &facts)?;
         let wanted =
