@@ -11,7 +11,7 @@ use futures::future::join_all;
 use harness::{
     runner::steps::Steps,
     target::{
-        Database, StoreChoice, StoreRequest, Stores,
+        Database, StoreRequest, Stores,
         stores::{self},
     },
 };
@@ -70,7 +70,7 @@ impl Fleet {
         let request = StoreRequest {
             run: "fleet".to_owned(),
             redis: true,
-            choice: StoreChoice { search_path: std::env::var_os("PATH"), ..StoreChoice::default() },
+            choice: crate::stores::own(),
             served_before: None,
             patience: PATIENCE,
             steps: Steps::default(),

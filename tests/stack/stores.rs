@@ -1,6 +1,6 @@
 //! The stores that a run finds for itself, on real servers.
 
-use std::{fs, time::Duration};
+use std::{env, fs, os::unix::fs::PermissionsExt, path::Path, time::Duration};
 
 use harness::{
     runner::steps::Steps,
@@ -136,11 +136,65 @@ async fn a_given_store_of_the_other_kind_is_refused() {
     ours.stop().await.unwrap();
 }
 
+#[tokio::test]
+async fn where_nothing_is_installed_packages_are_unpacked() {
+    let caches = tempfile::tempdir().unwrap();
+    // Postgres may run as somebody else, who has to read it.
+    fs::set_permissions(caches.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let steps = Steps::default();
+    let unpacked = |run: &str| StoreRequest {
+        run: run.to_owned(),
+        choice: StoreChoice { caches: vec![caches.path().to_owned()], ..own() },
+        // Whatever is installed is not looked for.
+        served_before: Some(Way::Unpacked),
+        steps: steps.clone(),
+        ..request()
+    };
+    if !Path::new("/usr/bin/apt-get").exists() {
+        let error = stores::find(&unpacked("foreign")).await.unwrap_err().to_string();
+        for way in ["--redis-url", "--redis-image", "redis-server", "not unpacked"] {
+            assert!(error.contains(way), "{error}");
+        }
+        return;
+    }
+    // Two that begin with nothing fetch once, and one that comes later fetches nothing.
+    let (one, other) = (unpacked("one"), unpacked("other"));
+    let (one, other) = tokio::join!(stores::find(&one), stores::find(&other));
+    for stores in [one.unwrap(), other.unwrap()] {
+        let redis = stores.redis.as_ref().unwrap();
+        assert_eq!((redis.way, stores.postgres.way), (Way::Unpacked, Way::Unpacked));
+        let address = redis.address.socket_addr().await.unwrap();
+        assert_eq!(tell_redis(address, "PING").await, "+PONG\r\n");
+        stores.fresh_database(None).await.unwrap();
+        stores.stop().await.unwrap();
+    }
+    assert!(steps.latest().starts_with("fetching"), "{}", steps.latest());
+    steps.begin("nothing is fetched");
+    stores::find(&unpacked("later")).await.unwrap().stop().await.unwrap();
+    assert_eq!(steps.latest(), "nothing is fetched");
+}
+
+/// What the environment says about stores, except that none is given: these tests look at all there is
+/// in theirs, and end them.
+pub(crate) fn own() -> StoreChoice {
+    let built = Path::new(env!("CARGO_TARGET_TMPDIR")).join("gauntlet");
+    let home = env::var_os("HOME").map(|home| Path::new(&home).join(".cache/gauntlet"));
+    let cache = env::var_os("XDG_CACHE_HOME").map(|cache| Path::new(&cache).join("gauntlet"));
+    StoreChoice {
+        redis_url: None,
+        postgres_url: None,
+        redis_image: env::var("GAUNTLET_REDIS_IMAGE").ok(),
+        postgres_image: env::var("GAUNTLET_POSTGRES_IMAGE").ok(),
+        search_path: env::var_os("PATH"),
+        caches: cache.or(home).into_iter().chain([built]).collect(),
+    }
+}
+
 fn request() -> StoreRequest {
     StoreRequest {
         run: "stores".to_owned(),
         redis: true,
-        choice: StoreChoice { search_path: std::env::var_os("PATH"), ..StoreChoice::default() },
+        choice: own(),
         served_before: None,
         patience: Duration::from_secs(60),
         steps: Steps::default(),

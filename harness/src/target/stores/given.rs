@@ -31,7 +31,8 @@ pub(super) async fn postgres(
 ) -> Result<FoundStore<PostgresAddress>, StoreError> {
     let address = PostgresAddress::parse(url)?;
     let version = answer(Store::Postgres, &address, patience, address.version()).await?;
-    Ok(FoundStore { address, version, way: Way::Given, notes: Vec::new() })
+    let note = "databases of our own are made on the given Postgres, and dropped".to_owned();
+    Ok(FoundStore { address, version, way: Way::Given, notes: vec![note] })
 }
 
 async fn answer<E: std::error::Error + Send + Sync + 'static>(

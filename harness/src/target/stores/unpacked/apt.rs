@@ -105,19 +105,23 @@ impl Apt {
         for folder in ["state/lists/partial", "cache/archives/partial"] {
             fs::create_dir_all(self.folder.join(folder))?;
         }
+        // As if nothing were installed: then it does not matter whether what is here fits together.
+        let status = self.folder.join("status");
+        fs::write(&status, "")?;
         let quoted = |path: PathBuf| format!("\"{}\"", path.display());
         let shared = format!(
             "Dir::Cache {};\n\
+             Dir::State::status {};\n\
              Acquire::AllowInsecureRepositories \"false\";\n\
              APT::Get::AllowUnauthenticated \"false\";\n\
              Acquire::http::Timeout \"20\";\n\
              Acquire::https::Timeout \"20\";\n",
             quoted(self.folder.join("cache")),
+            quoted(status),
         );
         // What this machine does after an update of its own is none of ours to set off.
         let own = format!(
             "{shared}Dir::State {};\n\
-             Dir::State::status \"/var/lib/dpkg/status\";\n\
              APT::Update::Error-Mode \"any\";\n\
              #clear APT::Update::Pre-Invoke;\n\
              #clear APT::Update::Post-Invoke;\n\
@@ -154,14 +158,14 @@ impl Apt {
         })
     }
 
-    /// These packages, and the libraries that are not installed here.
+    /// These packages, and the libraries that they load.
     pub(super) async fn needed(
         &self,
         lists: Lists,
         wanted: &[String],
     ) -> Result<Vec<Package>, AptError> {
         let mut command = self.command(&self.get, lists);
-        command.args(["-qq", "--yes", "--print-uris", "--no-install-recommends", "--reinstall"]);
+        command.args(["-qq", "--yes", "--print-uris", "--no-install-recommends"]);
         command.arg("install").args(wanted);
         let said = run(command).await?;
         let packages: Vec<_> = said
@@ -179,31 +183,28 @@ impl Apt {
         }
     }
 
-    /// Fetches packages into `folder`; returns their files.
-    pub(super) async fn download(
+    /// Fetches packages into `folder`, and unpacks them into `root`.
+    pub(super) async fn fetch(
         &self,
         lists: Lists,
         packages: &[Package],
         folder: &Path,
-    ) -> Result<Vec<PathBuf>, AptError> {
+        root: &Path,
+    ) -> Result<(), AptError> {
         let mut command = self.command(&self.get, lists);
         command.args(["-q", "download"]).current_dir(folder);
         command
             .args(packages.iter().map(|package| format!("{}={}", package.name, package.version)));
         run(command).await?;
         let entries = fs::read_dir(folder).map_err(cannot("read what was fetched"))?.flatten();
-        let mut files: Vec<_> = entries.map(|entry| entry.path()).collect();
-        files.retain(|file| file.extension().is_some_and(|extension| extension == "deb"));
-        files.sort();
-        Ok(files)
-    }
-
-    /// Unpacks one package into `root`, and removes its file.
-    pub(super) async fn unpack(&self, file: &Path, root: &Path) -> Result<(), AptError> {
-        let mut command = Command::new(&self.deb);
-        command.arg("-x").args([file, root]);
-        run(command).await?;
-        fs::remove_file(file).map_err(cannot("remove a package that was unpacked"))
+        let files = entries.map(|entry| entry.path());
+        for file in files.filter(|file| file.extension().is_some_and(|end| end == "deb")) {
+            let mut command = Command::new(&self.deb);
+            command.arg("-x").args([&*file, root]);
+            run(command).await?;
+            fs::remove_file(file).map_err(cannot("remove a package that was unpacked"))?;
+        }
+        Ok(())
     }
 
     fn command(&self, program: &Path, lists: Lists) -> Command {

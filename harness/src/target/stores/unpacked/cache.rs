@@ -81,6 +81,12 @@ impl Cache {
         if owner != Some(geteuid().as_raw()) {
             return Err(format!("{} belongs to somebody else", candidate.display()));
         }
+        // Nothing is made where it would not serve.
+        let unread = |reader: &User| format!("{} cannot read {}", reader.name, candidate.display());
+        let closed = |path: &Path| reader.filter(|reader| !can_reach(reader, path)).map(unread);
+        if let Some(why) = existing.and_then(closed) {
+            return Err(why);
+        }
         let folder = candidate.join(name);
         let cannot = |source: io::Error| format!("{} cannot be made: {source}", folder.display());
         make(candidate).and_then(|()| make(&folder)).map_err(cannot)?;
@@ -90,11 +96,9 @@ impl Cache {
                 return Err(format!("others can write to {}", folder.display()));
             }
         }
-        match reader {
-            Some(reader) if !can_reach(reader, &folder) => {
-                Err(format!("{} cannot read {}", reader.name, candidate.display()))
-            }
-            Some(_) | None => Ok(folder),
+        match closed(&folder) {
+            Some(why) => Err(why),
+            None => Ok(folder),
         }
     }
 
@@ -207,6 +211,7 @@ mod tests {
         assert_eq!(cache.folder(), second.join("r"));
         let note = cache.note().unwrap();
         assert!(note.contains(&format!("stranger cannot read {}", first.display())), "{note}");
+        assert!(!first.exists());
     }
 
     #[test]

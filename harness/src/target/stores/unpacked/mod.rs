@@ -1,7 +1,7 @@
 //! Stores started from packages that are unpacked, on Debian and Ubuntu, and not installed.
 //!
-//! The packages are those of this very release, so what is installed already serves as their
-//! libraries, and only the rest is fetched with them. What was unpacked stays in a cache folder: a
+//! The packages are those of this very release, so libraries that are installed serve them; where
+//! one is missing, all that they load is fetched with them. What was unpacked stays in a cache folder: a
 //! later run needs no network. Nothing here needs root, or changes what is installed.
 
 use std::{
@@ -186,15 +186,22 @@ impl Shelf<'_> {
             Store::Redis => vec!["redis-server".to_owned(), "redis-tools".to_owned()],
             Store::Postgres => vec![apt.postgres_of_release(lists).await?],
         };
-        let packages = apt.needed(lists, &wanted).await?;
-        self.steps.begin(&announcement(&packages, &wanted[0]));
+        let needed = apt.needed(lists, &wanted).await?;
+        let (packages, libraries): (Vec<_>, Vec<_>) =
+            needed.into_iter().partition(|package| wanted.contains(&package.name));
         let unfinished = OwnFolder::make_in(self.cache.folder(), UNFINISHED)
             .map_err(system("make a folder for packages"))?;
-        let files = apt.download(lists, &packages, unfinished.path()).await?;
         let root = unfinished.path().join("root");
         fs::create_dir(&root).map_err(system("make a folder for packages"))?;
-        for file in &files {
-            apt.unpack(file, &root).await?;
+        self.steps.begin(&told_of_packages(&packages, &wanted[0]));
+        apt.fetch(lists, &packages, unfinished.path(), &root).await?;
+        let fits = match self.programs_in(&root) {
+            Some(programs) => self.missing(&programs).await?.is_empty(),
+            None => false,
+        };
+        if !fits {
+            self.steps.begin(&told_of_libraries(&libraries, &wanted[0]));
+            apt.fetch(lists, &libraries, unfinished.path(), &root).await?;
         }
         // Whoever runs them need not be us.
         fs::set_permissions(&root, Permissions::from_mode(0o755))
@@ -234,7 +241,12 @@ impl Shelf<'_> {
         };
         // A folder whose name has a colon cannot be told; its libraries are then missed.
         let folders: OsString = env::join_paths(&programs.libraries).unwrap_or_default();
-        Ok(apt::missing_libraries(self.places, &files, &folders).await?)
+        match apt::missing_libraries(self.places, &files, &folders).await {
+            Ok(missing) => Ok(missing),
+            // A library is there and is none.
+            Err(AptError::Refused { said, .. }) => Ok(vec![said]),
+            Err(error) => Err(error.into()),
+        }
     }
 }
 
@@ -250,18 +262,31 @@ fn library_folders(root: &Path) -> Vec<PathBuf> {
     folders
 }
 
-/// What is said while packages are fetched.
-fn announcement(packages: &[Package], main: &str) -> String {
-    let megabytes = packages.iter().map(|package| package.bytes).sum::<u64>() as f64 / 1e6;
-    let main = packages.iter().find(|package| package.name == main);
-    let main = main.map_or_else(String::new, |package| {
-        format!("{} {}", package.name, package.upstream_version())
-    });
-    match packages.len().saturating_sub(1) {
-        0 => format!("fetching {main} ({megabytes:.1} MB)"),
-        1 => format!("fetching {main} and 1 more package ({megabytes:.1} MB)"),
-        more => format!("fetching {main} and {more} more packages ({megabytes:.1} MB)"),
-    }
+/// What is said while the packages of a store are fetched.
+fn told_of_packages(packages: &[Package], main: &str) -> String {
+    let version = packages.iter().find(|package| package.name == main);
+    let version = version.map(Package::upstream_version).unwrap_or_default();
+    let more = match packages.len().saturating_sub(1) {
+        0 => String::new(),
+        1 => " and 1 more package".to_owned(),
+        more => format!(" and {more} more packages"),
+    };
+    format!("fetching {main} {version}{more} ({})", megabytes(packages))
+}
+
+/// What is said while its libraries are fetched.
+fn told_of_libraries(libraries: &[Package], main: &str) -> String {
+    format!(
+        "fetching {} packages of libraries for {main} ({})",
+        libraries.len(),
+        megabytes(libraries)
+    )
+}
+
+/// In tenths, upwards.
+fn megabytes(packages: &[Package]) -> String {
+    let tenths = packages.iter().map(|package| package.bytes).sum::<u64>().div_ceil(100_000);
+    format!("{}.{} MB", tenths / 10, tenths % 10)
 }
 
 fn system(doing: &'static str) -> impl FnOnce(io::Error) -> NotUnpacked {
@@ -280,13 +305,15 @@ mod tests {
     fn what_is_fetched_is_told_in_the_words_of_its_authors() {
         let redis = package("redis-server", "5:7.0.15-1~deb12u10", 73_908);
         let tools = package("redis-tools", "5:7.0.15-1~deb12u10", 991_988);
-        let libc = package("libjemalloc2", "5.3.0-1", 275_000);
-        let told = |packages: &[Package]| announcement(packages, "redis-server");
+        let jemalloc = package("libjemalloc2", "5.3.0-1", 275_000);
+        let told = |packages: &[Package]| told_of_packages(packages, "redis-server");
         assert_eq!(told(std::slice::from_ref(&redis)), "fetching redis-server 7.0.15 (0.1 MB)");
         let two = [tools.clone(), redis.clone()];
         assert_eq!(told(&two), "fetching redis-server 7.0.15 and 1 more package (1.1 MB)");
-        let three = [libc, tools, redis];
-        assert_eq!(told(&three), "fetching redis-server 7.0.15 and 2 more packages (1.3 MB)");
+        let three = [jemalloc.clone(), tools, redis];
+        assert_eq!(told(&three), "fetching redis-server 7.0.15 and 2 more packages (1.4 MB)");
+        let libraries = told_of_libraries(&[jemalloc.clone(), jemalloc], "redis-server");
+        assert_eq!(libraries, "fetching 2 packages of libraries for redis-server (0.6 MB)");
     }
 
     #[test]
