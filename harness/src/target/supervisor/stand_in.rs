@@ -25,6 +25,7 @@ every group ask
 case $list in *" group "*) sleep 1 ;; esac
 every group end
 every folder remove
+exit 0
 "#;
 
 /// How it is started.
