@@ -268,7 +268,8 @@ fn bare(url: &str) -> io::Result<()> {
 
 /// The process that `gauntlet load` starts: goose's callers.
 fn attack() -> io::Result<()> {
-    let attack = scenarios::attack::serve(BufReader::new(io::stdin()), &mut io::stdout());
+    let mut told = io::stdout();
+    let attack = scenarios::attack::serve(BufReader::new(io::stdin()), &mut told);
     Runtime::new()?.block_on(attack).map_err(io::Error::other)?;
     tell_cost()
 }

@@ -2,7 +2,8 @@
 
 #[cfg(test)]
 mod stores;
-#[cfg(all(test, feature = "containers"))]
+#[cfg(test)]
+#[cfg(feature = "containers")]
 mod containers;
 #[cfg(test)]
 mod launch;

@@ -178,10 +178,8 @@ impl LoadArgs {
             .collect();
         if shapes.is_empty() {
             let known = &profile.shapes.replicas_and_workers;
-            let known: Vec<_> = known
-                .iter()
-                .map(|(replicas, workers)| format!("{replicas} × {workers}"))
-                .collect();
+            let known: Vec<_> =
+                known.iter().map(|(replicas, workers)| format!("{replicas} × {workers}")).collect();
             return Err(CliError::Usage(format!(
                 "no shape of the profile {} is left; it has these replicas × workers: {}",
                 profile.name,

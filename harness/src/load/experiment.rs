@@ -494,10 +494,7 @@ pub fn shapes(profile: &LoadProfile) -> Vec<Topology> {
 }
 
 /// The topology of a shape.
-fn topology(
-    (replicas, workers): (NonZeroU8, NonZeroU8),
-    shared_cache: SharedCache,
-) -> Topology {
+fn topology((replicas, workers): (NonZeroU8, NonZeroU8), shared_cache: SharedCache) -> Topology {
     Topology { replicas, workers, redis: shared_cache == SharedCache::On }
 }
 

@@ -36,7 +36,7 @@ use crate::{
 /// A gateway that is known by its address and a key alone, and who calls it.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Any gateway")]
-pub struct GatewayArgs {
+pub(super) struct GatewayArgs {
     /// The address of a gateway, with or without `/v1`; may be repeated for replicas, to which callers
     /// go in turn.
     #[arg(
