@@ -6,15 +6,18 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
-/// What is told apart at least, and at most, in microseconds. What took longer counts as the most.
-const RANGE: (u64, u64) = (1, 60_000_000);
+/// The longest time that is counted as what it was. What took longer counts as this.
+pub const LONGEST: Duration = Duration::from_secs(3_600);
+
+/// What is told apart at least, and at most, in microseconds.
+const RANGE: (u64, u64) = (1, LONGEST.as_secs() * 1_000_000);
 
 /// Decimal digits to which a latency is kept.
 const DIGITS: u8 = 3;
 
-/// Latencies of any number of requests, to three digits, from a microsecond to a minute.
+/// Latencies of any number of requests, to three digits, from a microsecond to an hour.
 ///
-/// It takes as much memory as its longest latency needs: 16 KiB for milliseconds, and 140 KiB at most.
+/// It takes as much memory as its longest latency needs: 16 KiB for milliseconds, and 190 KiB at most.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Latencies(Histogram<u64>);
 
@@ -105,8 +108,9 @@ mod tests {
     }
 
     #[test]
-    fn what_takes_longer_than_a_minute_counts_as_a_minute() {
-        assert!(is_about(of([3_600_000_000]).max(), 60_000_000));
+    fn hours_count_as_an_hour_and_nothing_shorter_does() {
+        assert!(is_about(of([3 * 3_600_000_000]).max(), 3_600_000_000));
+        assert!(is_about(of([120_000_000]).max(), 120_000_000));
     }
 
     #[test]
