@@ -7,7 +7,7 @@
 //! only the provider knows where its tokens end. A stream has succeeded when it brought content and was
 //! said to be done; every other end is a failure, whatever its status was.
 
-use std::{borrow::Cow, time::Duration};
+use std::time::Duration;
 
 use serde::{Deserialize, de::IgnoredAny};
 
@@ -150,7 +150,7 @@ impl Stream {
             self.done.get_or_insert(at);
             return;
         }
-        match serde_json::from_slice::<Chunk<'_>>(data) {
+        match serde_json::from_slice::<Chunk>(data) {
             Ok(chunk) if chunk.error.is_some() => {
                 self.spoilt("an error in its stream", text(data));
             }
@@ -182,30 +182,26 @@ fn text(data: &[u8]) -> String {
 
 /// What of a chunk tells whether it is a token.
 #[derive(Deserialize)]
-struct Chunk<'a> {
-    #[serde(borrow, default)]
-    choices: Option<Vec<Choice<'a>>>,
+struct Chunk {
+    choices: Option<Vec<Choice>>,
     error: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize)]
-struct Choice<'a> {
-    #[serde(borrow, default)]
-    delta: Option<Delta<'a>>,
+struct Choice {
+    delta: Option<Delta>,
 }
 
 #[derive(Deserialize)]
-struct Delta<'a> {
-    #[serde(borrow, default)]
-    content: Option<Cow<'a, str>>,
+struct Delta {
+    content: Option<String>,
     /// What a provider that thinks aloud shows first.
-    #[serde(borrow, default)]
-    reasoning_content: Option<Cow<'a, str>>,
+    reasoning_content: Option<String>,
 }
 
-impl Chunk<'_> {
+impl Chunk {
     fn has_content(&self) -> bool {
-        let shown = |text: &Option<Cow<'_, str>>| text.as_ref().is_some_and(|it| !it.is_empty());
+        let shown = |text: &Option<String>| text.as_ref().is_some_and(|it| !it.is_empty());
         self.choices
             .iter()
             .flatten()
