@@ -25,7 +25,7 @@ use goose::{
     config::GooseConfiguration,
     goose::{GooseUser, Scenario, Transaction, TransactionFunction},
 };
-use reqwest::{RequestBuilder, StatusCode};
+use reqwest::{Client, RequestBuilder, StatusCode, redirect::Policy};
 use tokio::{
     sync::{Notify, oneshot},
     time::{MissedTickBehavior, interval, sleep, sleep_until, timeout},
@@ -67,6 +67,9 @@ pub enum AttackError {
     /// The order could not be read.
     #[error("cannot read the order")]
     Order(#[source] io::Error),
+    /// The client that all callers share could not be made.
+    #[error("cannot make an HTTP client")]
+    Client(#[source] reqwest::Error),
     /// goose would not begin, or ended before it was told to.
     #[error("goose gave up")]
     Goose(#[from] Box<GooseError>),
@@ -122,14 +125,15 @@ async fn carry_out(
     out: &mut dyn Write,
 ) -> Result<(), AttackError> {
     let meter = Arc::new(Meter::new(&order));
-    let goose = goose(&order, &meter).map_err(Box::new)?.execute();
+    let client = client(&order).map_err(AttackError::Client)?;
+    let goose = goose(&order, &meter, client).map_err(Box::new)?.execute();
     tokio::pin!(goose);
-    let stopped = tokio::select! {
+    let conducted = tokio::select! {
         ended = &mut goose => {
             ended.map_err(Box::new)?;
             return Err(AttackError::Early);
         }
-        stopped = conduct(&order, &meter, stopped, out) => stopped?,
+        conducted = conduct(&order, &meter, stopped, out) => conducted?,
     };
     meter.closing.store(true, Ordering::Relaxed);
     goose::trigger_killswitch("the last window has ended");
@@ -141,36 +145,46 @@ async fn carry_out(
             _ = second.tick() => tell(out, &Told::Progress(meter.progress()))?,
         }
     }
-    tell(out, &Told::Ended(Box::new(meter.outcome(stopped))))
+    tell(out, &Told::Ended(Box::new(meter.outcome(conducted))))
+}
+
+/// How far an attack came before its callers were sent home.
+#[derive(Clone, Copy)]
+struct Conducted {
+    /// Whether somebody wanted it to end early.
+    stopped: bool,
+    /// Windows that had ended by then. What ends later was not driven to its end.
+    windows: usize,
 }
 
 /// Tells how far it is, and when windows begin and end. Returns at the end of the last one, when
-/// callers are too late for any, or when it is stopped; says whether it was.
+/// callers are too late for any, or when it is stopped.
 async fn conduct(
     order: &Order,
     meter: &Meter,
     mut stopped: oneshot::Receiver<()>,
     out: &mut dyn Write,
-) -> Result<bool, AttackError> {
+) -> Result<Conducted, AttackError> {
     let mut second = interval(Duration::from_secs(1));
     second.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let late = meter.began + order.ramp + LATE;
     let mut ended = 0;
+    let conducted = |stopped, windows| Ok(Conducted { stopped, windows });
     loop {
         let began = meter.windows_began();
         let next = match (began, order.windows.get(ended)) {
             (Some(began), Some(window)) => began + window.0,
-            (Some(_), None) => return Ok(false),
+            (Some(_), None) => return conducted(false, ended),
             (None, _) => late,
         };
         tokio::select! {
             biased;
             // The input ends only with whoever started us, and that is noticed elsewhere.
-            Ok(()) = &mut stopped => return Ok(true),
+            Ok(()) = &mut stopped => return conducted(true, ended),
             () = meter.all_there.notified() => tell(out, &Told::AllThere)?,
             () = sleep_until(next.into()) => {
                 if began.is_none() {
-                    return Ok(false);
+                    return conducted(false, ended);
                 }
                 tell(out, &Told::WindowEnded { window: ended })?;
                 ended += 1;
@@ -185,8 +199,29 @@ fn tell(out: &mut dyn Write, told: &Told) -> Result<(), AttackError> {
     writeln!(out, "{line}").and_then(|()| out.flush()).map_err(AttackError::Told)
 }
 
+/// The client that all callers share. It asks no proxy on the way and follows nobody elsewhere: load
+/// goes where the order says, and to no other host.
+fn client(order: &Order) -> reqwest::Result<Client> {
+    let client = Client::builder()
+        .no_proxy()
+        .redirect(Policy::none())
+        .timeout(match order.act {
+            Act::SteadyChat => order.patience,
+            // The wait for each part of a stream is bounded where it is read.
+            Act::StreamedChat => order.patience.max(LONGEST_STREAM),
+        })
+        .user_agent(concat!("gauntlet/", env!("CARGO_PKG_VERSION")));
+    // Where nothing is encrypted there are no certificates to read, and there may be none.
+    let in_the_clear = order.replicas.iter().all(|base| base.starts_with("http:"));
+    if in_the_clear { client.tls_certs_only([]).build() } else { client.build() }
+}
+
 /// goose, told whom to start, and to keep quiet about it.
-fn goose(order: &Arc<Order>, meter: &Arc<Meter>) -> Result<GooseAttack, GooseError> {
+fn goose(
+    order: &Arc<Order>,
+    meter: &Arc<Meter>,
+    client: Client,
+) -> Result<GooseAttack, GooseError> {
     // It starts callers at a rate, of which it takes no more digits than these.
     let ramp = order.ramp.max(Duration::from_millis(1));
     let rate = format!("{:.4}", f64::from(order.callers) / ramp.as_secs_f64());
@@ -203,31 +238,23 @@ fn goose(order: &Arc<Order>, meter: &Arc<Meter>) -> Result<GooseAttack, GooseErr
         "--no-telnet",
         "-qqq",
     ])?;
-    // Where nothing is encrypted there are no certificates to read, and there may be none.
-    let in_the_clear = order.replicas.iter().all(|base| base.starts_with("http:"));
-    let client = GooseClientBuilder::new()
-        .without_cookies()
-        .timeout(match order.act {
-            Act::SteadyChat => order.patience,
-            // The wait for each part of a stream is bounded where it is read.
-            Act::StreamedChat => order.patience.max(LONGEST_STREAM),
-        })
-        .gzip(false)
-        .accept_invalid_certs(in_the_clear)
-        .user_agent(concat!("gauntlet/", env!("CARGO_PKG_VERSION")));
+    // Callers put it away as they arrive. One that looks at no certificate reads none, and there may
+    // be none to read.
+    let put_away = GooseClientBuilder::new().without_cookies().accept_invalid_certs(true);
     let scenario = Scenario::new("chat")
         .set_wait_time(order.pause.least, order.pause.most)?
-        .register_transaction(Transaction::new(arrives(meter)).set_on_start())
+        .register_transaction(Transaction::new(arrives(meter, client)).set_on_start())
         .register_transaction(Transaction::new(chats(order, meter)));
     GooseAttack::initialize_with_config(configuration)?
-        .set_client_builder_without_cookies(client)
+        .set_client_builder_without_cookies(put_away)
         .map(|attack| attack.register_scenario(scenario))
 }
 
-/// What a caller does first: it is there.
-fn arrives(meter: &Arc<Meter>) -> TransactionFunction {
+/// What a caller does first: it takes the client that all share, and is there.
+fn arrives(meter: &Arc<Meter>, client: Client) -> TransactionFunction {
     let meter = Arc::clone(meter);
-    Arc::new(move |_| {
+    Arc::new(move |user| {
+        user.client = client.clone();
         meter.arrived();
         Box::pin(async { Ok(()) })
     })
@@ -275,7 +302,7 @@ async fn chat(user: &GooseUser, order: &Order, meter: &Meter) {
             streamed(request.json(&prompt.streamed()), began, order.patience).await
         }
     };
-    meter.ended((caller, key, replica), heard, &order.keys);
+    meter.ended(began, (caller, key, replica), heard, &order.keys);
 }
 
 /// What a caller heard in answer to one request.
@@ -385,14 +412,15 @@ struct Meter {
     closing: AtomicBool,
     sent: AtomicU64,
     turns: Vec<AtomicU64>,
-    /// Stretches of time: before the windows, up to the end of each window, and after the last.
+    /// By [`Meter::place`]: requests that began before the windows, up to the end of each, and after
+    /// the last; then, for each window, those that lasted through it and no longer one.
     shards: Vec<Mutex<Vec<Counted>>>,
 }
 
 impl Meter {
     fn new(order: &Order) -> Meter {
         let windows: Vec<_> = order.windows.iter().map(|window| window.0).collect();
-        let stretches = vec![Counted::default(); windows.len() + 2];
+        let places = vec![Counted::default(); 2 * windows.len() + 2];
         Meter {
             began: Instant::now(),
             callers: order.callers,
@@ -403,7 +431,7 @@ impl Meter {
             closing: AtomicBool::new(false),
             sent: AtomicU64::new(0),
             turns: (0..order.callers).map(|_| AtomicU64::new(0)).collect(),
-            shards: (0..SHARDS).map(|_| Mutex::new(stretches.clone())).collect(),
+            shards: (0..SHARDS).map(|_| Mutex::new(places.clone())).collect(),
         }
     }
 
@@ -423,17 +451,34 @@ impl Meter {
         self.turns.get(caller).map_or(0, |turn| turn.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// Counts a request of this caller, key and replica, which has ended.
-    fn ended(&self, (caller, key, replica): (usize, usize, usize), heard: Heard, keys: &[String]) {
-        let stretch = match self.windows_began() {
-            None => 0,
-            Some(began) => {
-                let since = began.elapsed();
-                1 + self.windows.iter().filter(|end| **end <= since).count()
-            }
+    /// Where a request is counted that began and ended at these times.
+    ///
+    /// It belongs to the windows in which it began, so that one which hangs is not lost to the time
+    /// after them. What began before them belongs to those that it lasted through: it is all that its
+    /// caller did there.
+    fn place(&self, began: Instant, ended: Instant) -> usize {
+        let stretch = |at: Instant| {
+            let since = at.checked_duration_since(self.windows_began()?)?;
+            Some(self.windows.iter().filter(|end| **end <= since).count())
         };
+        match (stretch(began), stretch(ended)) {
+            (Some(over), _) => 1 + over,
+            (None, Some(over)) if over > 0 => 1 + self.windows.len() + over,
+            (None, _) => 0,
+        }
+    }
+
+    /// Counts a request of this caller, key and replica, which began then and has ended now.
+    fn ended(
+        &self,
+        began: Instant,
+        (caller, key, replica): (usize, usize, usize),
+        heard: Heard,
+        keys: &[String],
+    ) {
+        let place = self.place(began, Instant::now());
         let mut shard = self.shard(caller % SHARDS);
-        let Some(counted) = shard.get_mut(stretch) else { return };
+        let Some(counted) = shard.get_mut(place) else { return };
         counted.bytes += heard.bytes;
         match heard.ended {
             Ok((took, streamed)) => {
@@ -473,32 +518,31 @@ impl Meter {
         progress
     }
 
-    fn outcome(&self, stopped: bool) -> Outcome {
-        let mut stretches = vec![Counted::default(); self.windows.len() + 2];
+    fn outcome(&self, conducted: Conducted) -> Outcome {
+        let mut places = vec![Counted::default(); 2 * self.windows.len() + 2];
         for place in 0..self.shards.len() {
-            for (all, one) in stretches.iter_mut().zip(self.shard(place).iter()) {
+            for (all, one) in places.iter_mut().zip(self.shard(place).iter()) {
                 all.merge(one);
             }
         }
         let mut whole = Counted::default();
-        for stretch in &stretches {
-            whole.merge(stretch);
+        for counted in &places {
+            whole.merge(counted);
         }
-        // Windows begin together, so each holds those that end before it.
-        let over = self.windows_began().map_or(Duration::ZERO, |began| began.elapsed());
-        let mut so_far = Counted::default();
-        let windows = self
-            .windows
-            .iter()
-            .zip(&stretches[1..])
-            .take_while(|(end, _)| **end <= over)
-            .map(|(_, stretch)| {
-                so_far.merge(stretch);
-                so_far.clone()
+        // Windows begin together, so each holds those that end before it; and what lasted through a
+        // later one lasted through it too.
+        let (began, lasted) = places.split_at(self.windows.len() + 2);
+        let windows = (0..conducted.windows)
+            .map(|window| {
+                let mut all = Counted::default();
+                for counted in began[1..].iter().take(window + 1).chain(&lasted[window..]) {
+                    all.merge(counted);
+                }
+                all
             })
             .collect();
         let (sent, took_us) = (self.sent.load(Ordering::Relaxed), micros(self.began.elapsed()));
-        Outcome { stopped, sent, took_us, windows, whole }
+        Outcome { stopped: conducted.stopped, sent, took_us, windows, whole }
     }
 }
 
@@ -525,6 +569,67 @@ mod tests {
         lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
+    /// The requests in each window of a meter whose windows began just now, after this has happened: each
+    /// began and ended so many milliseconds after the windows did.
+    fn in_windows(requests: &[(i64, i64)]) -> Vec<u64> {
+        let windows = [300, 600].map(Duration::from_millis);
+        let meter = Meter::new(&Order { windows: windows.map(Window).to_vec(), ..order("", 1) });
+        let begin = Instant::now();
+        meter.windows_begin.get_or_init(|| begin);
+        for (began, ended) in requests {
+            let at = |millis: i64| match u64::try_from(millis) {
+                Ok(after) => begin + Duration::from_millis(after),
+                Err(_) => begin - Duration::from_millis(millis.unsigned_abs()),
+            };
+            let place = meter.place(at(*began), at(*ended));
+            meter.shard(0)[place].count(0, 0, Ok(Duration::from_millis(1)));
+        }
+        let outcome = meter.outcome(Conducted { stopped: false, windows: 2 });
+        assert_eq!(outcome.whole.requests(), requests.len() as u64);
+        outcome.windows.iter().map(Counted::requests).collect()
+    }
+
+    #[test]
+    fn a_request_belongs_to_the_windows_in_which_it_began_however_long_it_hangs() {
+        assert_eq!(in_windows(&[(0, 10), (299, 40_000)]), [2, 2]);
+        assert_eq!(in_windows(&[(300, 310), (599, 40_000)]), [0, 2]);
+        assert_eq!(in_windows(&[(600, 610), (-20, -10), (-10, 299)]), [0, 0]);
+    }
+
+    #[test]
+    fn what_lasted_through_a_window_belongs_to_it_though_it_began_before() {
+        assert_eq!(in_windows(&[(-10, 300)]), [1, 0]);
+        assert_eq!(in_windows(&[(-10, 599), (-10, 600)]), [2, 1]);
+        assert_eq!(in_windows(&[(-10, 40_000)]), [1, 1]);
+    }
+
+    #[test]
+    fn a_window_that_had_not_ended_when_it_was_stopped_is_not_told_however_late_answers_come() {
+        let meter = Meter::new(&Order { windows: vec![Window(Duration::ZERO)], ..order("", 1) });
+        meter.arrived();
+        let now = Instant::now();
+        let heard = Heard { bytes: 0, ended: Ok((Duration::ZERO, None)) };
+        meter.ended(now, (0, 0, 0), heard, &[]);
+        let outcome = meter.outcome(Conducted { stopped: true, windows: 0 });
+        assert_eq!((outcome.windows.len(), outcome.whole.requests()), (0, 1));
+    }
+
+    fn order(url: &str, callers: u32) -> Order {
+        Order {
+            act: Act::SteadyChat,
+            replicas: vec![url.to_owned(), url.to_owned()],
+            keys: vec!["sk-a".to_owned(), "sk-b".to_owned()],
+            model: "gauntlet-a".to_owned(),
+            mark: "g0".to_owned(),
+            callers,
+            ramp: Duration::from_millis(200),
+            pause: Pause { least: Duration::from_millis(10), most: Duration::from_millis(20) },
+            patience: Duration::from_secs(30),
+            balance: Balance::Pinned,
+            windows: [300, 600].map(Duration::from_millis).map(Window).to_vec(),
+        }
+    }
+
     /// goose is one per process, so there is one attack here.
     #[tokio::test(flavor = "multi_thread")]
     async fn every_request_is_sent_answered_and_counted_once() {
@@ -538,20 +643,7 @@ mod tests {
             .respond_with(ResponseTemplate::new(200).set_body_json(answer))
             .mount(&server)
             .await;
-        let order = Order {
-            act: Act::SteadyChat,
-            replicas: vec![server.uri(), server.uri()],
-            keys: vec!["sk-a".to_owned(), "sk-b".to_owned()],
-            model: "gauntlet-a".to_owned(),
-            mark: "g0".to_owned(),
-            callers: 4,
-            ramp: Duration::from_millis(200),
-            pause: Pause { least: Duration::from_millis(10), most: Duration::from_millis(20) },
-            patience: Duration::from_secs(30),
-            balance: Balance::Pinned,
-            windows: [300, 600].map(Duration::from_millis).map(Window).to_vec(),
-        };
-        let told = told(&order).await;
+        let told = told(&order(&server.uri(), 4)).await;
 
         let without_progress: Vec<_> =
             told.iter().filter(|told| !matches!(told, Told::Progress(_))).collect();

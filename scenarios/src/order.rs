@@ -97,13 +97,16 @@ pub struct Outcome {
     pub sent: u64,
     /// Microseconds from the beginning until the last request had ended.
     pub took_us: u64,
-    /// What happened in each window that ended.
+    /// What happened in each window that ended while callers were there.
     pub windows: Vec<Counted>,
     /// What happened from the first request to the last.
     pub whole: Counted,
 }
 
-/// What happened in some stretch of time. A request belongs to the moment in which it ended.
+/// What happened in some stretch of time.
+///
+/// A request belongs to the windows in which it began, whenever it ends; one that began before them, to
+/// those that it lasted through.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Counted {
     /// Requests that were answered, and how long it took.
@@ -112,7 +115,7 @@ pub struct Counted {
     pub first_tokens: Latencies,
     /// The gaps between their tokens.
     pub gaps: Latencies,
-    /// Their tokens: chunks with content.
+    /// Their tokens: chunks with content. Those of streams that failed are not counted.
     pub tokens: u64,
     /// Bytes of all bodies that were received, failed requests included.
     pub bytes: u64,

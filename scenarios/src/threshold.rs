@@ -28,7 +28,7 @@ pub enum Measure {
     ErrorRate,
     /// Requests that were answered in each second.
     Rate,
-    /// Tokens that arrived in each second, over all streams.
+    /// Tokens in each second, over all streams that succeeded.
     TokenRate,
     /// Log lines from WARN up, per 1,000 requests.
     LogLinesPer1000,
