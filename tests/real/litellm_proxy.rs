@@ -1,10 +1,10 @@
-//! LiteLLM's proxies, two of each release on one Redis and one Postgres, where they can be started.
+//! LiteLLM's proxies, two of each release on one Redis and one Postgres.
 //!
-//! How is for a `target.toml` to say. What was not named is told, and not judged.
+//! How they are started is for a `target.toml` to say. One that is not named fails its test: it was asked
+//! for, and not judged.
 
 use std::{
     env,
-    io::{self, Write},
     path::{Path, PathBuf},
 };
 
@@ -19,8 +19,7 @@ const CHECK: &str = "codec.key-spaces-disjoint";
 /// one entry, and what is read as a user is a team.
 #[test]
 fn release_1_84_0rc1_gives_a_user_and_a_team_one_entry() {
-    let Some(target) = named("GAUNTLET_LITELLM_1_84_0RC1") else { return };
-    let (status, check) = judged(&target);
+    let (status, check) = judged(&named("GAUNTLET_LITELLM_1_84_0RC1"));
     assert_eq!((status, &check["verdict"]), (1, &Value::from("fail")), "{check:#}");
     let summaries: Vec<_> = check["violations"]
         .as_array()
@@ -40,21 +39,15 @@ fn release_1_84_0rc1_gives_a_user_and_a_team_one_entry() {
 
 #[test]
 fn release_1_102_4_keeps_users_and_teams_apart() {
-    let Some(target) = named("GAUNTLET_LITELLM_1_102_4") else { return };
-    let (status, check) = judged(&target);
+    let (status, check) = judged(&named("GAUNTLET_LITELLM_1_102_4"));
     assert_eq!((status, &check["verdict"]), (0, &Value::from("pass")), "{check:#}");
     assert_eq!(check["cases"], 6);
 }
 
-/// The description that a variable names. Tells on the standard error of the process, which the test
-/// runner does not hold back, when there is none.
-fn named(variable: &str) -> Option<PathBuf> {
-    let target = env::var_os(variable).map(PathBuf::from);
-    if target.is_none() {
-        let told = format!("NOT JUDGED: {variable} names no target.toml of that release\n");
-        io::stderr().write_all(told.as_bytes()).unwrap();
-    }
-    target
+/// The description that a variable names.
+fn named(variable: &str) -> PathBuf {
+    let target = env::var_os(variable);
+    target.unwrap_or_else(|| panic!("set {variable} to the target.toml of that release")).into()
 }
 
 /// The exit status of a run of the one check, and what its report says of it.
