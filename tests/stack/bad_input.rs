@@ -49,7 +49,7 @@ async fn a_word_that_nothing_is_called_is_told_with_the_nearest() {
         ("chek --target reference", ["chek", "check"]),
         ("check --target {}/none/target.toml", ["none/target.toml", "No such file"]),
         ("check --target reference --profile {}/none.toml", ["none.toml", "No such file"]),
-        ("replay {}/none", ["none/run.json", "No such file"]),
+        ("replay {}/none", ["there is no run", "/none`"]),
         (
             "replay {}/none --only obs.healthy-silense",
             ["`obs.healthy-silense`", "did you mean `obs.healthy-silence`?"],
