@@ -2,7 +2,8 @@
 //!
 //! A family of checks is a test suite, a check is a test case. What proves nothing is an error, since
 //! it blocks a release as a failure does; what was left out is skipped, and says why. Thresholds and
-//! shapes of a load are suites of their own: no page may be green where the exit status is not.
+//! shapes of a load are suites of their own: no page may be green where the exit status is not. Where
+//! no case says why it is not, as in a run that was stopped, the run itself is one.
 //!
 //! What a gateway said may hold characters that no XML document may, escaped or not: they are
 //! written as the escapes of a string.
@@ -21,7 +22,7 @@ use crate::{
     gateway_load::{self, GatewayLoad},
     layout::timestamp,
     load::LoadShape,
-    schema::{CheckReport, RunReport, Verdict},
+    schema::{CheckReport, Exit, RunReport, Verdict},
     terminal::{self, Style},
     threshold::{self, Threshold},
 };
@@ -117,7 +118,23 @@ fn suites(report: &RunReport) -> io::Result<Vec<Suite>> {
         let cases = report.thresholds.iter().map(of_threshold).collect();
         suites.push(Suite { name: "thresholds".to_owned(), cases });
     }
+    let is_red = |case: &Case| case.fate.is_failure() || case.fate.is_error();
+    if report.exit.status != 0 && !suites.iter().flat_map(|suite| &suite.cases).any(is_red) {
+        suites.push(Suite { name: "run".to_owned(), cases: vec![of_exit(report)] });
+    }
     Ok(suites)
+}
+
+/// The run as a case, which did not end as one in which all is well.
+fn of_exit(report: &RunReport) -> Case {
+    let Exit { status, name } = &report.exit;
+    let left_out = report.checks.iter().find_map(|check| check.reason.as_deref());
+    let why = left_out.map_or_else(String::new, |reason| format!(": {reason}"));
+    Case {
+        name: "exit status".to_owned(),
+        duration_ms: report.duration_ms,
+        fate: Fate::Undecided { message: format!("exit status {status}, {name}{why}") },
+    }
 }
 
 fn of_gateway_load(load: &GatewayLoad) -> Case {
@@ -415,6 +432,33 @@ mod tests {
           </testsuite>
         </testsuites>
         "#);
+    }
+
+    #[test]
+    fn no_page_is_green_where_the_exit_status_is_not() {
+        let exit = |status, name: &str| Exit { status, name: name.to_owned() };
+        let only = |verdict| {
+            let mut report = samples::mixed();
+            report.checks.retain(|check| check.verdict == verdict);
+            report
+        };
+        let nothing = RunReport { exit: exit(4, "nothing ran"), ..only(Verdict::NotApplicable) };
+        let stopped = RunReport { exit: exit(3, "inconclusive"), ..only(Verdict::Skipped) };
+        let empty = RunReport { checks: Vec::new(), ..stopped.clone() };
+        for (report, told) in [
+            (&nothing, "exit status 4, nothing ran: needs response_cache"),
+            (&stopped, "exit status 3, inconclusive: --skip budget"),
+            (&empty, "exit status 3, inconclusive"),
+        ] {
+            let told = told.to_owned();
+            let all = attributes(&shown(report));
+            assert!(all.contains(&("testsuites".to_owned(), "errors".to_owned(), "1".to_owned())));
+            assert!(all.contains(&("error".to_owned(), "message".to_owned(), told)), "{all:?}");
+        }
+        // What is red already says why, and what is green is.
+        for report in [samples::mixed(), samples::failing(), samples::passing()] {
+            assert!(!shown(&report).contains("exit status"));
+        }
     }
 
     #[test]
