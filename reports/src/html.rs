@@ -258,6 +258,16 @@ mod tests {
         report
     }
 
+    /// A report of two gateways under load, as callers saw them.
+    fn called() -> RunReport {
+        let mut load = samples::gateway_load();
+        load.gateways.push("http://127.0.0.1:4001".to_owned());
+        load.whole.by_gateway = vec![6_511, 6_511];
+        load.verdict = Verdict::Inconclusive;
+        load.reason = Some("it was stopped".to_owned());
+        RunReport { checks: Vec::new(), gateway_load: Some(load), ..samples::inconclusive() }
+    }
+
     /// The page from the heading of one part to that of the next.
     fn part(report: &RunReport, heading: &str) -> String {
         let told = told(&shown(report));
@@ -515,6 +525,33 @@ mod tests {
     }
 
     #[test]
+    fn callers_of_any_gateway_tell_what_they_saw() {
+        assert_snapshot!(part(&called(), "Load"), @r"
+        ## Load
+        streamed-chat: 50 callers over 5 s, none pausing between requests, each to one of 2 gateways; 1 key; model alias gpt-4o-mini.
+        ? inconclusive it was stopped
+        30 s with all callers: 12,340 answered (411/s), 20 failed (0.16 %); 98,720 tokens (3291/s); 22.4 MB received.
+        What callers waited for
+        what | p50 ms | p90 ms | p95 ms | p99 ms | max ms
+        latency | 24.1 | 48.2 | 72.3 | 241.1 | 2411.3
+        TTFT | 8.25 | 16.5 | 24.8 | 82.5 | 825.0
+        token gap | 0.99 | 1.98 | 2.97 | 9.90 | 99.0
+        What callers waited for, in milliseconds
+        all in all, from the first request to the last: 13,022 sent, 13,000 answered, 22 failed; and 2 more requests before the load, to see whether there are answers.
+        Requests, by gateway
+        gateway | requests
+        http://127.0.0.1:4000 | 6,511
+        http://127.0.0.1:4001 | 6,511
+        ### Requests that failed
+        Requests that failed, by how
+        how | requests | what the first was told
+        200 with a stream that ended early | 1 | no [DONE] after 3 tokens
+        429 | 21 | slow\u{1b}[2J down
+        ");
+        assert_eq!(shown(&called()).matches("<polyline").count(), 3);
+    }
+
+    #[test]
     fn charts_are_drawn_where_shapes_can_be_compared() {
         let page = shown(&everything());
         assert_eq!(page.matches("<figure>").count(), 2);
@@ -543,6 +580,9 @@ mod tests {
         };
         poison(&mut report.wire.background);
         poison(&mut report.wire.unjoined_shapes);
+        if let Some(log) = &mut report.log {
+            poison(&mut log.shapes);
+        }
         if let Some(cache) = &mut report.cache {
             poison(&mut cache.left_out);
         }
@@ -588,7 +628,7 @@ mod tests {
 
     #[test]
     fn hostile_text_adds_nothing_to_the_page_but_text() {
-        let clean = everything();
+        let (clean, called) = (everything(), called());
         for hostile in [
             "</script><script>alert(1)</script>",
             "\"'><img src=x onerror=alert(1)>",
@@ -603,13 +643,17 @@ mod tests {
             assert_eq!(made_of(&page), made_of(&shown(&clean)), "{hostile}");
             // Every field that was poisoned and is shown is shown as it is.
             assert!(told(&page).matches("alert(1)").count() > 100 || !hostile.contains("alert"));
+            let page = shown(&poisoned(&called, hostile));
+            assert_eq!(made_of(&page), made_of(&shown(&called)), "{hostile}");
+            let said = &called.gateway_load.as_ref().unwrap().whole.failed[0].said;
+            assert!(told(&page).contains(&format!("{said}{hostile}")), "{hostile}");
         }
     }
 
     #[test]
     fn the_page_loads_nothing() {
-        let page = shown(&everything());
-        for part in parts(&page) {
+        let pages = [shown(&everything()), shown(&called())];
+        for part in pages.iter().flat_map(|page| parts(page)) {
             let Part::Start(name, attributes) = part else { continue };
             assert!(!["img", "iframe", "object", "embed", "base"].contains(&name), "{name}");
             for (attribute, value) in attributes {
@@ -647,7 +691,9 @@ mod tests {
 
     #[test]
     fn whoever_cannot_see_the_page_finds_their_way() {
-        for report in [samples::passing(), samples::failing(), samples::pictured(), everything()] {
+        let reports =
+            [samples::passing(), samples::failing(), samples::pictured(), everything(), called()];
+        for report in reports {
             let page = shown(&report);
             let (mut ids, mut named) = (BTreeSet::new(), Vec::new());
             let mut level = 0;
