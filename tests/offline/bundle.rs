@@ -7,11 +7,18 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use base64::{Engine, engine::general_purpose::STANDARD};
 use harness::cli::ExitStatus;
 use serde_json::{Value, json};
 
-use crate::{gauntlet::gauntlet, report::run};
+use tests::{
+    workspace,
+    written::{encoded, written},
+};
+
+use crate::{
+    gauntlet::{gauntlet, gauntlet_with},
+    report::run,
+};
 
 /// A secret, and texts that a gateway may have put it into.
 const CANARIES: &[(&str, &[&str])] = &[
@@ -31,7 +38,19 @@ const CANARIES: &[(&str, &[&str])] = &[
         "admin canary of ours",
         &["it is admin canary of ours, who would think", "admin canary of ours"],
     ),
+    // These look like nothing either, and stand in the environment.
+    ("caller canary of ours", &["caller canary of ours was refused"]),
+    ("operator canary of ours", &["operator canary of ours was refused"]),
 ];
+
+/// The environment of whoever packs a run.
+fn variable(name: &str) -> Option<String> {
+    match name {
+        "GAUNTLET_KEY" => Some("caller canary of ours".to_owned()),
+        "GAUNTLET_ADMIN_KEY" => Some("operator canary of ours".to_owned()),
+        _ => None,
+    }
+}
 
 #[tokio::test]
 async fn no_secret_is_in_it_however_it_is_written() {
@@ -90,6 +109,57 @@ async fn what_was_packed_is_judged_as_what_was_kept() {
 }
 
 #[tokio::test]
+async fn the_script_of_a_failing_plan_is_packed_as_it_was_kept() {
+    let runs = tempfile::tempdir().unwrap();
+    let run = run(runs.path(), "1-reference-7", 1);
+    let failing: Value =
+        serde_json::from_str(&workspace::text("tests/browser/runs/failing.json")).unwrap();
+    let checks = failing["checks"].as_array().unwrap();
+    let script = checks.iter().map(|check| &check["script"]).find(|it| it.is_object()).unwrap();
+    let text = script["text"].as_str().unwrap();
+    for needed in ["Authorization: Bearer $3", "ADMIN_KEY=\"${ADMIN_KEY:?"] {
+        assert!(text.contains(needed), "{text}");
+    }
+    changed(&run.join("report.json"), |report| report["checks"][0]["script"] = script.clone());
+    let (files, _) = packed(&run).await;
+    let packed = &files[&Path::new("1-reference-7").join(script["file"].as_str().unwrap())];
+    assert_eq!(packed, text);
+    let report: Value =
+        serde_json::from_str(&files[Path::new("1-reference-7/report.json")]).unwrap();
+    assert_eq!(report["checks"][0]["script"], *script);
+}
+
+#[tokio::test]
+async fn it_says_what_is_in_it() {
+    let runs = tempfile::tempdir().unwrap();
+    let checked = run(runs.path(), "1-reference-7", 1);
+    let (files, _) = packed(&checked).await;
+    let about = &files[Path::new("1-reference-7/about.txt")];
+    assert!(about.contains("gateway   reference: version unknown, adapter reference"), "{about}");
+    assert!(about.contains("`reference` is built in"), "{about}");
+    assert!(about.contains("can be judged again: gauntlet replay 1-reference-7"), "{about}");
+
+    // Of a gateway under load there is neither a description nor a plan.
+    let loaded = runs.path().join("2-gw.example-load");
+    fs::create_dir(&loaded).unwrap();
+    let target = "http://gw.example:4000";
+    let facts = json!({
+        "id": "2-gw.example-load", "seed": 0, "started": 2, "target": target, "cases": 0,
+        "tool": "0.1.0",
+    });
+    fs::write(loaded.join("run.json"), facts.to_string()).unwrap();
+    let report = workspace::text("tests/browser/runs/gateway-load.json");
+    fs::write(loaded.join("report.json"), report).unwrap();
+    let (files, _) = packed(&loaded).await;
+    let about = &files[Path::new("2-gw.example-load/about.txt")];
+    assert!(about.contains(", put under load\n"), "{about}");
+    assert!(about.contains("The gateway was known by its address and a key alone."), "{about}");
+    for nonsense in ["replay", "not where it was", "wire profile"] {
+        assert!(!about.contains(nonsense), "{about}");
+    }
+}
+
+#[tokio::test]
 async fn what_cannot_be_written_is_named_and_nothing_is_left() {
     let runs = tempfile::tempdir().unwrap();
     let run = run(runs.path(), "1-reference-7", 1);
@@ -116,8 +186,11 @@ async fn what_cannot_be_written_is_named_and_nothing_is_left() {
 async fn packed(run: &Path) -> (BTreeMap<PathBuf, String>, String) {
     let file = tempfile::tempdir().unwrap();
     let file = file.path().join("run.tar.gz");
-    let (status, told) =
-        gauntlet(&["report", run.to_str().unwrap(), "--bundle", file.to_str().unwrap()]).await;
+    let (status, told) = gauntlet_with(
+        &["report", run.to_str().unwrap(), "--bundle", file.to_str().unwrap()],
+        &variable,
+    )
+    .await;
     assert_eq!(status.unwrap(), ExitStatus::Pass);
     let mut archive =
         tar::Archive::new(flate2::read::GzDecoder::new(fs::File::open(file).unwrap()));
@@ -195,34 +268,4 @@ fn changed(file: &Path, change: impl FnOnce(&mut Value)) {
     let mut document = serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap();
     change(&mut document);
     fs::write(file, document.to_string()).unwrap();
-}
-
-/// How a text can be written so that nobody reads it.
-fn encoded(text: &str) -> Vec<String> {
-    let hex: String = text.bytes().map(|byte| format!("{byte:02x}")).collect();
-    let percent: String = text
-        .bytes()
-        .map(|byte| match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
-                char::from(byte).to_string()
-            }
-            _ => format!("%{byte:02X}"),
-        })
-        .collect();
-    let every: String = text.bytes().map(|byte| format!("%{byte:02x}")).collect();
-    vec![STANDARD.encode(text), hex.to_uppercase(), hex, percent, every]
-}
-
-/// A secret in every form in which it can be found in a text, be it a part of what was encoded.
-fn written(secret: &str) -> Vec<String> {
-    let mut written = vec![secret.to_owned()];
-    written.extend(encoded(secret).into_iter().skip(1));
-    for before in ["", "-", "--"] {
-        let whole = STANDARD.encode(format!("{before}{secret}---"));
-        // Characters that stand for the secret alone, wherever it begins.
-        let from = (before.len() * 8).div_ceil(6);
-        let to = (before.len() + secret.len()) * 8 / 6;
-        written.push(whole[from..to].to_owned());
-    }
-    written
 }

@@ -7,6 +7,14 @@ use harness::cli::{Cli, CliError, ExitStatus, Surroundings};
 
 /// What a command came to, and what it wrote.
 pub(crate) async fn gauntlet(args: &[&str]) -> (Result<ExitStatus, CliError>, String) {
+    gauntlet_with(args, &|_| None).await
+}
+
+/// The same, in an environment that holds these variables.
+pub(crate) async fn gauntlet_with(
+    args: &[&str],
+    variable: &(dyn Fn(&str) -> Option<String> + Sync),
+) -> (Result<ExitStatus, CliError>, String) {
     let cli = Cli::try_parse_from([&["gauntlet"], args].concat()).unwrap();
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let mut around = Surroundings {
@@ -17,7 +25,7 @@ pub(crate) async fn gauntlet(args: &[&str]) -> (Result<ExitStatus, CliError>, St
         width: 100,
         program: PathBuf::from("/nowhere/gauntlet"),
         search_path: None,
-        variable: &|_| None,
+        variable,
     };
     let ended = cli.run(&mut around).await;
     assert!(err.is_empty(), "{}", String::from_utf8_lossy(&err));

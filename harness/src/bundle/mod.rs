@@ -7,6 +7,7 @@
 //!   run.json                         seed, target, what was asked for
 //!   target.toml                      the target's description, without secrets
 //!   cases/, shrunk/                  plans and histories: `gauntlet replay` judges them again
+//!   shrunk/<check>.sh                a failing plan as a script of `curl`
 //! ```
 //!
 //! Only what is named here goes in, whatever else lies in the folder, and every text of it passes a
@@ -39,6 +40,9 @@ const READABLE: u32 = 0o644;
 
 /// Variables that hold the URL of a store.
 const STORES: [&str; 2] = ["GAUNTLET_REDIS_URL", "GAUNTLET_POSTGRES_URL"];
+
+/// Variables that hold a key.
+const KEYS: [&str; 2] = ["GAUNTLET_KEY", "GAUNTLET_ADMIN_KEY"];
 
 /// Why a run cannot be packed.
 ///
@@ -75,8 +79,8 @@ pub struct Packing<'a> {
 impl<'a> Packing<'a> {
     /// Begins the archive `file` of a run with what is told of all of it.
     ///
-    /// `variable` looks up the environment: what is found there that is a secret of the target, or of
-    /// a store, is taken out wherever it stands.
+    /// `variable` looks up the environment: what is found there that is a secret of the target, the
+    /// password of a store, or a key, is taken out wherever it stands.
     ///
     /// # Errors
     ///
@@ -92,9 +96,15 @@ impl<'a> Packing<'a> {
         }
         let report = run.document(Path::new("report.json"))?;
         let cases = run.case_files()?;
-        let described = described(&facts.target, variable);
+        let loaded = &report["gateway_load"];
+        let described = match loaded.is_object() {
+            true => Err("the gateway was known by its address and a key alone".to_owned()),
+            false => described(&facts.target, variable),
+        };
         let stores = STORES.iter().filter_map(|name| variable(name));
         let mut secrets: BTreeSet<_> = stores.flat_map(|url| described::passwords(&url)).collect();
+        let keys = KEYS.iter().filter_map(|name| variable(name));
+        secrets.extend(keys.map(|key| key.trim().to_owned()));
         if let Ok(described) = &described {
             secrets.extend(described.secrets.iter().cloned());
         }
@@ -114,6 +124,9 @@ impl<'a> Packing<'a> {
         }
         if let Ok(described) = &described {
             archive.add(Path::new("target.toml"), &described.text).map_err(unwritable)?;
+        }
+        for script in report.checks.iter().filter_map(|check| check.script.as_ref()) {
+            archive.add(Path::new(&script.file), &script.text).map_err(unwritable)?;
         }
         let rest: Vec<_> = [PathBuf::from("run.json")].into_iter().chain(cases).collect();
         Ok(Packing { run, redactor, archive, rest: rest.into_iter(), file })
@@ -176,41 +189,58 @@ fn about(
     let mut about = format!(
         "A run of gauntlet, packed to be shown to others: what was known or looked like a key, a\n\
          password or a credential was replaced by {}.\n\n\
-         run       {}, seed {}, {} files of plans and histories\n\
+         run       {}, seed {}, {cases} files of plans and histories\n\
          result    {} (exit {})\n\
          gauntlet  {} drove it, {} packed it, on {} {}\n\
-         gateway   {}: {}, adapter {}, wire profile {}\n",
+         gateway   {}\n",
         crate::runner::redact::REDACTED,
         facts.id,
         facts.seed,
-        cases,
         report.exit.name,
         report.exit.status,
         facts.tool,
         env!("CARGO_PKG_VERSION"),
         std::env::consts::OS,
         std::env::consts::ARCH,
-        report.target.name,
-        report.target.gateway_version.as_deref().unwrap_or("version unknown"),
-        report.target.adapter,
-        report.target.wire_profile,
+        gateway(report),
     );
     for store in &report.target.stores {
         about.push_str(&format!("{:<10}{}\n", store.kind.to_string(), store.version));
     }
     let target = match described {
         Ok(_) => {
-            "target.toml says how the target was described when this was packed, without secrets"
+            "how the target was described when this was packed stands in target.toml, without secrets"
         }
         Err(why) => why,
     };
     let forms: Vec<_> = FORMS.iter().map(|form| form.file).collect();
-    about.push_str(&format!(
-        "\nThe report is in {}. {target}.\nUnpacked, the run can be judged again: gauntlet replay {}\n",
-        forms.join(", "),
-        facts.id
-    ));
+    about.push_str(&format!("\nThe report is in {}. {}.\n", forms.join(", "), capital(target)));
+    if cases > 0 {
+        let again = "Unpacked, the run can be judged again: gauntlet replay";
+        about.push_str(&format!("{again} {}\n", facts.id));
+    }
     about
+}
+
+/// Which gateway it was, and who spoke to it.
+fn gateway(report: &RunReport) -> String {
+    let target = &report.target;
+    let version = target.gateway_version.as_deref().unwrap_or("version unknown");
+    match &report.gateway_load {
+        Some(load) => format!("{}: {version}, put under load", load.gateways.join(", ")),
+        None => format!(
+            "{}: {version}, adapter {}, wire profile {}",
+            target.name, target.adapter, target.wire_profile
+        ),
+    }
+}
+
+/// A fragment as the beginning of a sentence; what is quoted stays as it is.
+fn capital(fragment: &str) -> String {
+    let mut letters = fragment.chars();
+    letters.next().map_or_else(String::new, |first| {
+        first.to_uppercase().collect::<String>() + letters.as_str()
+    })
 }
 
 /// A compressed archive of text files in one folder. It is written aside and moved into place, so that

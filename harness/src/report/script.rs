@@ -279,6 +279,7 @@ mod tests {
         history::hand::Hand,
         op::{Alias, Field, Id, KeyFields, Replica, Terms},
         plan::{IdShape, Wait},
+        runner::redact::unassigned,
         store_step::Strike,
     };
 
@@ -295,6 +296,7 @@ mod tests {
         let mut history = Hand::new().done();
         history.plan = Plan::new(vec![IdShape::Plain], steps);
         let script = script("family.property", "It holds", &[history], &Reference).unwrap();
+        assert_eq!(unassigned(&script), script, "a bundle would break it");
         let (head, rest) = script.split_once(PRELUDE).unwrap();
         assert_eq!(head, "#!/usr/bin/env bash\n# family.property: It holds.\n");
         let (settings, steps) = rest.split_once("\n\n").unwrap();

@@ -1,6 +1,6 @@
 # The smallest plan that was seen to fail, as requests. Written by `gauntlet`; needs bash and curl.
 #
-#     GATEWAY=http://127.0.0.1:4000 ADMIN_KEY=sk-1234 bash THIS_FILE
+#     GATEWAY=http://127.0.0.1:4000 ADMIN_KEY="$MASTER_KEY" bash THIS_FILE
 #
 # GATEWAY_0, GATEWAY_1 … name replicas one by one; without them every request goes to GATEWAY.
 # MODEL_0 and MODEL_1 are two models that the gateway offers. PREFIX begins every id that is made, so

@@ -91,15 +91,25 @@ pub fn names_a_secret(name: &str) -> bool {
 
 /// Whether a value says nothing: it is absent, names where the secret is, or was taken out before.
 pub fn is_no_secret(value: &str) -> bool {
-    let is_parameter =
-        value.strip_prefix('$').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+    let value = value.strip_prefix("Bearer ").unwrap_or(value);
     let is_placeholder = value.starts_with('{') && value.ends_with('}');
-    matches!(value, "" | "null" | "None" | "none" | "true" | "false" | "True" | "False")
-        || ["[", "os.environ/", "sk-[redacted]", "Bearer [redacted]", "Bearer sk-[redacted]"]
-            .iter()
-            .any(|start| value.starts_with(start))
-        || is_parameter
+    matches!(value, "" | "null" | "None" | "none" | "true" | "false" | "True" | "False" | "Bearer")
+        || ["[", "os.environ/", "sk-[redacted]"].iter().any(|start| value.starts_with(start))
+        || is_variable(value)
         || is_placeholder
+}
+
+/// Whether a value is a parameter of a statement (`$1`, `$1::text`) or a variable of the shell (`$3`,
+/// `$KEY`, `${KEY}`, `${KEY:?what it is}`). A password may begin with `$` too, so the names of variables
+/// are in capitals, and what stands for one by default may be a secret itself.
+fn is_variable(value: &str) -> bool {
+    let Some(rest) = value.strip_prefix('$') else { return false };
+    let is_capital = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
+    let is_name = |name: &str| name.starts_with(is_capital) && name.chars().all(is_capital);
+    match rest.strip_prefix('{').and_then(|braced| braced.strip_suffix('}')) {
+        Some(braced) => is_name(braced.split_once(":?").map_or(braced, |(name, _)| name)),
+        None => is_name(rest.split_once("::").map_or(rest, |(name, _)| name)),
+    }
 }
 
 fn without_keys(text: &str) -> Cow<'_, str> {
@@ -340,6 +350,8 @@ mod tests {
             ),
             (r#"{\"x-api-key\":\"a\",\"n\":1}"#, r#"{\"x-api-key\":\"[redacted]\",\"n\":1}"#),
             ("[(b'authorization', b'Basic x')]", "[(b'authorization', b'[redacted]')]"),
+            ("Authorization: Bearer $3", "Authorization: Bearer $3"),
+            ("Authorization: Bearer $3cret", "Authorization: [redacted]"),
             ("Cookie: a=b; c=d", "Cookie: [redacted]"),
             ("got Bearer eyJh.b-c_d= of", "got Bearer [redacted] of"),
             ("Basic dXNlcjpodW50ZXI= it is", "Basic [redacted] it is"),
@@ -368,6 +380,12 @@ mod tests {
             ),
             ("litellm:api_key:5f1c:spend", "litellm:api_key:5f1c:spend"),
             (r#"admin_key = "os.environ/KEY""#, r#"admin_key = "os.environ/KEY""#),
+            ("Authorization: Bearer $3", "Authorization: Bearer $3"),
+            ("ADMIN_KEY=$KEY_1 sh", "ADMIN_KEY=$KEY_1 sh"),
+            (r#"ADMIN_KEY="${ADMIN_KEY:?the key}""#, r#"ADMIN_KEY="${ADMIN_KEY:?the key}""#),
+            (r#"ADMIN_KEY="${ADMIN_KEY:-hunter2}""#, r#"ADMIN_KEY="[redacted]""#),
+            ("password = $1::text", "password = $1::text"),
+            ("password = $hunter2", "password = [redacted]"),
         ] {
             assert_eq!(unassigned(text), left);
         }
