@@ -28,8 +28,11 @@ fn it_has_two_commands_and_both_are_known() {
 
     assert_eq!(*second, "cargo test");
     let ci = workspace::text(".ci/run");
-    let runs_it = |line: &str| line.trim_start().starts_with(second);
-    assert!(ci.lines().any(runs_it), ".ci/run does not run {second:?}");
+    let runs_it = |line: &str| {
+        let command = line.split('|').next().unwrap_or_default();
+        command.trim().trim_end_matches(" 2>&1") == *second
+    };
+    assert!(ci.lines().any(runs_it), ".ci/run does not run {second:?} of the whole workspace");
 }
 
 #[test]
