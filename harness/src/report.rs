@@ -91,6 +91,31 @@ pub struct Material<'a> {
     pub folder: &'a str,
 }
 
+/// The report of a run in which nothing was looked at: all that every run has.
+pub fn blank(facts: &RunFacts, took: Duration, target: Target, exit: Exit) -> RunReport {
+    RunReport {
+        schema_version: VERSION,
+        tool_version: facts.tool.clone(),
+        run_id: facts.id.clone(),
+        seed: facts.seed,
+        profile: None,
+        started: facts.started,
+        duration_ms: millis(took),
+        target,
+        capabilities: Vec::new(),
+        checks: Vec::new(),
+        wire: Wire::default(),
+        kill_matrix: Vec::new(),
+        cache: None,
+        thresholds: Vec::new(),
+        load: None,
+        gateway_load: None,
+        log: None,
+        totals: Totals::default(),
+        exit,
+    }
+}
+
 /// The report.
 pub fn report(material: &Material<'_>) -> RunReport {
     let checks: Vec<_> = material
@@ -99,14 +124,7 @@ pub fn report(material: &Material<'_>) -> RunReport {
         .map(|conclusion| check_report(conclusion, material.folder))
         .collect();
     RunReport {
-        schema_version: VERSION,
-        tool_version: material.facts.tool.clone(),
-        run_id: material.facts.id.clone(),
-        seed: material.facts.seed,
         profile: Some(material.profile.to_owned()),
-        started: material.facts.started,
-        duration_ms: millis(material.took),
-        target: target(material),
         capabilities: material.probed.iter().map(capability).collect(),
         totals: Totals::of(&checks),
         checks,
@@ -119,13 +137,11 @@ pub fn report(material: &Material<'_>) -> RunReport {
             lost: material.lost,
             unseen_bytes: material.wire.unseen_bytes,
         },
-        kill_matrix: Vec::new(),
         cache: material.cache.clone(),
         thresholds: material.thresholds.clone(),
         load: material.load.clone(),
-        gateway_load: None,
         log: material.lines.filter(|lines| lines.records > 0).map(noise),
-        exit: material.exit.clone(),
+        ..blank(material.facts, material.took, target(material), material.exit.clone())
     }
 }
 
@@ -134,38 +150,25 @@ pub fn matrix(kills: Vec<Kill>, began: u64, first_seed: u64, exit: Exit) -> RunR
     let adapter: &dyn adapters::Adapter = &adapters::reference::Reference;
     let replicas = Topology::default().replicas.get();
     let manifest = adapter.manifest(adapter.default_ttl(), replicas, 1);
-    RunReport {
-        schema_version: VERSION,
-        tool_version: env!("CARGO_PKG_VERSION").to_owned(),
-        run_id: format!("{began}-defects"),
+    let facts = RunFacts {
+        id: format!("{began}-defects"),
         seed: first_seed,
-        profile: None,
         started: began,
-        duration_ms: kills.iter().map(|kill| kill.duration_ms).sum(),
-        target: Target {
-            name: format!("{}, with planted defects", adapter.name()),
-            adapter: manifest.gateway,
-            wire_profile: manifest.wire_profile,
-            bounds: Bounds {
-                ttl_ms: manifest.auth_cache_ttl_ms,
-                staleness_ms: manifest.staleness_ms,
-            },
-            replicas: manifest.replicas,
-            stores: Vec::new(),
-            gateway_version: None,
-        },
-        capabilities: Vec::new(),
-        checks: Vec::new(),
-        wire: Wire::default(),
-        kill_matrix: kills,
-        cache: None,
-        thresholds: Vec::new(),
-        load: None,
-        gateway_load: None,
-        log: None,
-        totals: Totals::default(),
-        exit,
-    }
+        target: format!("{}, with planted defects", adapter.name()),
+        cases: 0,
+        tool: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    let target = Target {
+        name: facts.target.clone(),
+        adapter: manifest.gateway,
+        wire_profile: manifest.wire_profile,
+        bounds: Bounds { ttl_ms: manifest.auth_cache_ttl_ms, staleness_ms: manifest.staleness_ms },
+        replicas: manifest.replicas,
+        stores: Vec::new(),
+        gateway_version: None,
+    };
+    let took = Duration::from_millis(kills.iter().map(|kill| kill.duration_ms).sum());
+    RunReport { kill_matrix: kills, ..blank(&facts, took, target, exit) }
 }
 
 fn target(material: &Material<'_>) -> Target {
@@ -190,7 +193,7 @@ fn target(material: &Material<'_>) -> Target {
                 why: store.notes.join("; "),
             })
             .collect(),
-        gateway_version: None,
+        gateway_version: material.made_of.version.clone(),
     }
 }
 
@@ -267,9 +270,12 @@ fn failure(told: &mut CheckReport, result: &CheckResult, folder: &str) {
     if let Some(case) = smallest.or(result.telling.as_ref())
         && let Verdict::Fail(violations) = &case.verdict
     {
-        told.violations =
-            violations.iter().map(|violation| told_violation(violation, &case.histories)).collect();
-        told.exchanges = exchanges(violations, &case.histories);
+        let tellers: Vec<_> = case.histories.iter().map(Teller::of).collect();
+        told.violations = violations
+            .iter()
+            .map(|violation| told_violation(violation, &case.histories, &tellers))
+            .collect();
+        told.exchanges = exchanges(violations, &case.histories, &tellers);
         told.script = told_script(result.check, &case.histories);
     }
     if let Some(shrunk) = &result.shrunk {
@@ -292,13 +298,17 @@ fn told_script(check: &Check, histories: &[History]) -> Option<Script> {
     Some(Script { file: format!("shrunk/{}.sh", check.id), text })
 }
 
-fn told_violation(violation: &Violation, histories: &[History]) -> ToldViolation {
+fn told_violation(
+    violation: &Violation,
+    histories: &[History],
+    tellers: &[Teller<'_>],
+) -> ToldViolation {
     let evidence = violation
         .evidence
         .iter()
         .filter_map(|proof| {
             let history = histories.get(proof.arm)?;
-            let mut line = Teller::of(history).line(proof.index)?;
+            let mut line = tellers.get(proof.arm)?.line(proof.index)?;
             if histories.len() > 1 {
                 line.text = format!("[{}] {}", history.arm, line.text);
             }

@@ -5,8 +5,12 @@
 
 pub mod http;
 pub mod wire;
+mod version;
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use reqwest::{StatusCode, header::CONTENT_TYPE};
 use serde_json::Value;
@@ -16,6 +20,7 @@ use crate::{
     history::CallId,
     op::{Call, Chat, Listed, Op, Outcome, Refusal, Replica},
 };
+pub use version::version;
 use wire::{ChatRequest, Completion, Delta, ModelList};
 
 /// How long a caller waits for an answer.
@@ -34,6 +39,7 @@ pub struct Client {
     bases: Vec<String>,
     admin_key: String,
     adapter: &'static dyn Adapter,
+    version: Arc<OnceLock<String>>,
 }
 
 /// What a caller learned from one call.
@@ -62,12 +68,17 @@ impl Client {
             .timeout(PATIENCE)
             .connect_timeout(CONNECT_PATIENCE)
             .build()?;
-        Ok(Client { http, bases, admin_key, adapter })
+        Ok(Client { http, bases, admin_key, adapter, version: Arc::default() })
     }
 
     /// The base URL of a replica.
     pub fn base(&self, replica: Replica) -> &str {
         self.bases.get(usize::from(replica.0)).map_or("", String::as_str)
+    }
+
+    /// The version that the gateway says it has, once an answer has told it.
+    pub fn version(&self) -> Option<&str> {
+        self.version.get().map(String::as_str)
     }
 
     /// Sends one call.
@@ -106,6 +117,12 @@ impl Client {
         let header = |name: &str| {
             answer.headers().get(name).and_then(|value| value.to_str().ok()).map(ToOwned::to_owned)
         };
+        if self.version.get().is_none()
+            && let Some(told) = version(answer.headers())
+        {
+            // Another caller may have learned it meanwhile; the first to tell is believed.
+            drop(self.version.set(told));
+        }
         let call_id = header("x-litellm-call-id");
         let content_type = header(CONTENT_TYPE.as_str()).unwrap_or_default();
         let body = answer.bytes().await?;

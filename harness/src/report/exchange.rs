@@ -16,18 +16,22 @@ use crate::{
 const MOST_ENTRIES: usize = 200;
 
 /// What happened in each history, as far as it lies around what `violations` rest on.
-pub(super) fn exchanges(violations: &[Violation], histories: &[History]) -> Vec<Exchange> {
+pub(super) fn exchanges(
+    violations: &[Violation],
+    histories: &[History],
+    tellers: &[Teller<'_>],
+) -> Vec<Exchange> {
     let proofs = |arm: usize| -> Vec<usize> {
         let evidence = violations.iter().flat_map(|violation| &violation.evidence);
         evidence.filter(|proof| proof.arm == arm).map(|proof| proof.index).collect()
     };
     histories
         .iter()
+        .zip(tellers)
         .enumerate()
-        .map(|(arm, history)| {
+        .map(|(arm, (history, told))| {
             let proofs = proofs(arm);
             let shown = nearest(history, &proofs.iter().copied().collect());
-            let told = Teller::of(history);
             let name = if histories.len() > 1 { history.arm.clone() } else { String::new() };
             Exchange {
                 arm: name,
@@ -40,7 +44,7 @@ pub(super) fn exchanges(violations: &[Violation], histories: &[History]) -> Vec<
 }
 
 /// The entries that are told, in their order: all of them where they are few, else those that prove
-/// something and what lies nearest to one that does, records below WARN last.
+/// something and what lies nearest to one that does, other records below WARN last.
 fn nearest(history: &History, proofs: &BTreeSet<usize>) -> BTreeSet<usize> {
     let far = |index: usize| {
         let after = proofs.range(index..).next().map(|proof| proof - index);
@@ -54,7 +58,9 @@ fn nearest(history: &History, proofs: &BTreeSet<usize>) -> BTreeSet<usize> {
     };
     let mut order: Vec<usize> = (0..history.entries.len()).collect();
     if order.len() > MOST_ENTRIES {
-        order.sort_by_key(|index| (is_quiet(*index), far(*index), *index));
+        order.sort_by_key(|index| {
+            (is_quiet(*index) && !proofs.contains(index), far(*index), *index)
+        });
         order.truncate(MOST_ENTRIES);
     }
     order.into_iter().collect()
@@ -177,6 +183,10 @@ mod tests {
         Violation { summary: "it broke".to_owned(), evidence }
     }
 
+    fn told(violation: Violation, history: &History) -> Vec<Exchange> {
+        exchanges(&[violation], std::slice::from_ref(history), &[Teller::of(history)])
+    }
+
     #[test]
     fn each_entry_is_told_with_its_replica_and_what_it_is() {
         let history = Hand::new()
@@ -185,7 +195,7 @@ mod tests {
             .identity_read_by(4, 1, Kind::Team)
             .line(5, Level::Warn, "cache entry could not be read")
             .done();
-        let told = exchanges(&[proven_by(0)], &[history]);
+        let told = told(proven_by(0), &history);
         assert_eq!(told.len(), 1);
         assert_eq!((told[0].arm.as_str(), told[0].left_out), ("", 0));
         assert_eq!(told[0].proofs, [0]);
@@ -211,11 +221,15 @@ mod tests {
             let level = if at % 2 == 0 { Level::Info } else { Level::Warn };
             hand = hand.line(at, level, "a line");
         }
-        let told = exchanges(&[proven_by(300)], &[hand.done()]);
-        assert_eq!((told[0].entries.len(), told[0].left_out), (MOST_ENTRIES, 300));
-        let indices: Vec<_> = told[0].entries.iter().map(|line| line.index).collect();
+        let history = hand.done();
+        let shown = told(proven_by(301), &history);
+        assert_eq!((shown[0].entries.len(), shown[0].left_out), (MOST_ENTRIES, 300));
+        let indices: Vec<_> = shown[0].entries.iter().map(|line| line.index).collect();
         assert!(indices.is_sorted());
         // Loud lines on both sides of the proof, and no quiet ones but for want of others.
         assert_eq!((indices[0], indices[199]), (101, 499));
+        // What proves something is told, however quiet it was.
+        let shown = told(proven_by(300), &history);
+        assert!(shown[0].entries.iter().any(|line| line.index == 300), "{shown:?}");
     }
 }
