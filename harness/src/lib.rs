@@ -25,6 +25,7 @@ pub mod generators;
 pub mod model;
 pub mod codec;
 pub mod clock;
+mod proc;
 pub mod wire;
 pub mod target;
 pub mod adapters;

@@ -3,32 +3,43 @@
 //! A single replica is the origin of all that names ids of ours. Several are told apart by where they
 //! connect from: by their addresses where no two share one, else by the process that holds the other
 //! end, where that process runs on this machine. What cannot be told is nobody's, and nobody guesses.
+//!
+//! To look at all processes takes long where there are many, so one look serves every connection that
+//! it shows, for a second.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    path::Path,
+    sync::Arc,
     time::Duration,
 };
 
 use reqwest::Url;
+use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use crate::{
     clock::{Clock, Micros},
     op::Replica,
+    proc,
 };
 
 /// How long it is believed who holds a connection. A port is not given out again so soon.
 const BELIEVED: Duration = Duration::from_secs(1);
+
+/// How often we look at most, for connections that the last look did not show.
+const APART: Duration = Duration::from_millis(100);
 
 /// Tells replicas apart by where they connect from.
 #[derive(Debug)]
 pub(super) struct Origins {
     homes: Vec<Home>,
     clock: Clock,
+    /// Who holds the connections that were looked for.
     known: BTreeMap<SocketAddr, Option<Replica>>,
+    seen: Arc<Seen>,
     since: Micros,
+    looks: Interval,
 }
 
 /// Where a replica is.
@@ -50,24 +61,38 @@ impl Origins {
             let addresses = found.into_iter().flatten().map(|at| at.ip().to_canonical()).collect();
             homes.push(Home { addresses, port });
         }
-        Origins { homes, clock, known: BTreeMap::new(), since: clock.now() }
+        let mut looks = interval(APART);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (known, seen, since) = (BTreeMap::new(), Arc::default(), clock.now());
+        Origins { homes, clock, known, seen, since, looks }
     }
 
     /// The replica that connected from here, where that can be told.
-    pub(super) fn replica(&mut self, from: SocketAddr) -> Option<Replica> {
+    pub(super) async fn replica(&mut self, from: SocketAddr) -> Option<Replica> {
         if self.homes.len() == 1 {
             return Some(Replica(0));
         }
+        if are_apart(&self.homes) {
+            return by_address(&self.homes, from.ip().to_canonical());
+        }
+        let from = SocketAddr::new(from.ip().to_canonical(), from.port());
         if self.clock.now().since(self.since) >= BELIEVED {
             self.known.clear();
+            self.seen = Arc::default();
             self.since = self.clock.now();
         }
-        let homes = &self.homes;
-        let from = SocketAddr::new(from.ip().to_canonical(), from.port());
-        *self.known.entry(from).or_insert_with(|| match are_apart(homes) {
-            true => by_address(homes, from.ip()),
-            false => by_process(homes, from),
-        })
+        if let Some(known) = self.known.get(&from) {
+            return *known;
+        }
+        if !self.seen.shows(from) {
+            self.looks.tick().await;
+            // A look that is lost shows nothing.
+            let seen = tokio::task::spawn_blocking(Seen::now).await;
+            self.seen = Arc::new(seen.unwrap_or_default());
+        }
+        let replica = by_process(&self.homes, &self.seen, from);
+        self.known.insert(from, replica);
+        replica
     }
 }
 
@@ -83,30 +108,27 @@ fn by_address(homes: &[Home], from: IpAddr) -> Option<Replica> {
 }
 
 /// The replica whose listening process holds this end of a connection, or started who does.
-fn by_process(homes: &[Home], from: SocketAddr) -> Option<Replica> {
-    let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(fs::read_to_string);
-    let sockets: Vec<_> = tables.iter().flatten().flat_map(|table| sockets(table)).collect();
-    let held = sockets.iter().filter(|it| it.local == from && it.state == State::Open);
+fn by_process(homes: &[Home], seen: &Seen, from: SocketAddr) -> Option<Replica> {
+    let held = seen.sockets.iter().filter(|it| it.local == from && it.state == State::Open);
     let held: BTreeSet<_> = held.map(|socket| socket.inode).collect();
     if held.is_empty() {
         return None;
     }
-    let holders = holders();
     let of = |wanted: &BTreeSet<u64>| -> BTreeSet<u32> {
-        let found = holders.iter().filter(|(inode, _)| wanted.contains(inode));
+        let found = seen.holders.iter().filter(|(inode, _)| wanted.contains(inode));
         found.map(|(_, pid)| *pid).collect()
     };
     let mut line: BTreeSet<u32> = of(&held);
     let mut young: Vec<u32> = line.iter().copied().collect();
     while let Some(child) = young.pop() {
-        if let Some(parent) = parent(child)
-            && line.insert(parent)
+        if let Some(parent) = seen.parents.get(&child)
+            && line.insert(*parent)
         {
-            young.push(parent);
+            young.push(*parent);
         }
     }
     let listens = |home: &Home| {
-        let listening = sockets.iter().filter(|it| {
+        let listening = seen.sockets.iter().filter(|it| {
             let here = it.local.ip().is_unspecified() || home.addresses.contains(&it.local.ip());
             it.state == State::Listening && it.local.port() == home.port && here
         });
@@ -115,6 +137,35 @@ fn by_process(homes: &[Home], from: SocketAddr) -> Option<Replica> {
     let mut found = (0..).zip(homes).filter(|(_, home)| listens(home)).map(|(at, _)| Replica(at));
     // A process that listens for two replicas could be either.
     found.next().filter(|_| found.next().is_none())
+}
+
+/// All sockets and all processes that we may look at, as they were at one moment.
+#[derive(Debug, Default)]
+struct Seen {
+    sockets: Vec<Socket>,
+    /// Every socket that a process has open, with that process.
+    holders: Vec<(u64, u32)>,
+    /// The process that started each.
+    parents: BTreeMap<u32, u32>,
+}
+
+impl Seen {
+    fn now() -> Seen {
+        let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(fs::read_to_string);
+        let sockets = tables.iter().flatten().flat_map(|table| sockets(table)).collect();
+        let pids: Vec<u32> = proc::ids().collect();
+        let open = |pid: &u32| proc::sockets(*pid).map(|inode| (inode, *pid)).collect::<Vec<_>>();
+        let parents = pids.iter().filter_map(|pid| {
+            // The first process of all started everybody, and is nobody's replica.
+            let parent = proc::stat(*pid)?.parent;
+            Some((*pid, u32::try_from(parent).ok().filter(|parent| *parent > 1)?))
+        });
+        Seen { sockets, holders: pids.iter().flat_map(open).collect(), parents: parents.collect() }
+    }
+
+    fn shows(&self, from: SocketAddr) -> bool {
+        self.sockets.iter().any(|socket| socket.local == from && socket.state == State::Open)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -160,29 +211,6 @@ fn address(text: &str) -> Option<SocketAddr> {
     Some(SocketAddr::new(ip, u16::from_str_radix(port, 16).ok()?))
 }
 
-/// Every socket that a process which we may look at has open, with that process.
-fn holders() -> Vec<(u64, u32)> {
-    let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
-    let pids = processes.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    let open = |pid: u32| {
-        let files = fs::read_dir(Path::new("/proc").join(pid.to_string()).join("fd"));
-        let links = files.into_iter().flatten().flatten();
-        links.filter_map(move |file| {
-            let link = fs::read_link(file.path()).ok()?;
-            let inode = link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?;
-            Some((inode.parse().ok()?, pid))
-        })
-    };
-    pids.flat_map(open).collect()
-}
-
-/// The process that started this one. The name in its line may hold anything, brackets too.
-fn parent(pid: u32) -> Option<u32> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let (_, after_name) = stat.rsplit_once(')')?;
-    after_name.split_ascii_whitespace().nth(1)?.parse().ok().filter(|parent| *parent > 1)
-}
-
 #[cfg(test)]
 mod tests {
     use std::net::{TcpListener, TcpStream};
@@ -197,15 +225,16 @@ mod tests {
     #[tokio::test]
     async fn all_that_names_us_comes_from_the_only_replica() {
         let mut origins = origins(&["http://127.0.0.1:1"]).await;
-        assert_eq!(origins.replica("10.0.0.9:5".parse().unwrap()), Some(Replica(0)));
+        assert_eq!(origins.replica("10.0.0.9:5".parse().unwrap()).await, Some(Replica(0)));
     }
 
     #[tokio::test]
     async fn replicas_with_addresses_of_their_own_are_told_apart_by_them() {
         let mut origins = origins(&["http://127.0.0.1:1", "http://127.0.0.2:1"]).await;
-        assert_eq!(origins.replica("127.0.0.2:5".parse().unwrap()), Some(Replica(1)));
-        assert_eq!(origins.replica("[::ffff:127.0.0.1]:5".parse().unwrap()), Some(Replica(0)));
-        assert_eq!(origins.replica("127.0.0.3:5".parse().unwrap()), None);
+        assert_eq!(origins.replica("127.0.0.2:5".parse().unwrap()).await, Some(Replica(1)));
+        let mapped = "[::ffff:127.0.0.1]:5".parse().unwrap();
+        assert_eq!(origins.replica(mapped).await, Some(Replica(0)));
+        assert_eq!(origins.replica("127.0.0.3:5".parse().unwrap()).await, None);
     }
 
     #[tokio::test]
@@ -216,9 +245,17 @@ mod tests {
         let (_accepted, from) = store.accept().unwrap();
         let url = format!("http://{}", replica.local_addr().unwrap());
         let mut origins = origins(&["http://127.0.0.1:1", &url]).await;
-        assert_eq!(origins.replica(from), Some(Replica(1)));
-        drop(asking);
-        assert_eq!(by_process(&origins.homes, "127.0.0.1:1".parse().unwrap()), None);
+        assert_eq!(origins.replica(from).await, Some(Replica(1)));
+        // One look serves all that it shows, and what it does not show is looked for once.
+        let seen = Arc::clone(&origins.seen);
+        assert_eq!(origins.replica(from).await, Some(Replica(1)));
+        assert!(Arc::ptr_eq(&seen, &origins.seen));
+        let later = TcpStream::connect(store.local_addr().unwrap()).unwrap();
+        let (_accepted, from) = store.accept().unwrap();
+        assert_eq!(origins.replica(from).await, Some(Replica(1)));
+        assert!(!Arc::ptr_eq(&seen, &origins.seen));
+        drop((asking, later));
+        assert_eq!(origins.replica("127.0.0.1:1".parse().unwrap()).await, None);
     }
 
     #[tokio::test]
@@ -229,7 +266,7 @@ mod tests {
         let (_accepted, from) = store.accept().unwrap();
         let url = |of: &TcpListener| format!("http://{}", of.local_addr().unwrap());
         let mut origins = origins(&[&url(&one), &url(&other)]).await;
-        assert_eq!(origins.replica(from), None);
+        assert_eq!(origins.replica(from).await, None);
     }
 
     #[test]

@@ -34,6 +34,9 @@ use crate::{
 /// How long Redis may take to tell of a command.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// How many connections are kept apart at a time.
+const MOST_CONNECTIONS: usize = 4_096;
+
 /// The replica of commands whose origin cannot be told: no target has so many.
 pub const NOBODY: u8 = u8::MAX;
 
@@ -117,11 +120,12 @@ impl RedisMonitor {
             back,
             origins: Origins::of(replicas, clock).await,
             connections: BTreeMap::new(),
+            numbered: 0,
         };
         let reader = tokio::spawn(async move {
             let mut told = monitor.into_on_message::<String>();
             while let Some(line) = told.next().await {
-                for event in listener.hear(&line, clock.now()) {
+                for event in listener.hear(&line, clock.now()).await {
                     if wire.send(event).await.is_err() {
                         return;
                     }
@@ -163,10 +167,12 @@ struct Listener {
     back: watch::Sender<u64>,
     origins: Origins,
     connections: BTreeMap<SocketAddr, u32>,
+    /// How many connections have a number.
+    numbered: u32,
 }
 
 impl Listener {
-    fn hear(&mut self, line: &str, at: Micros) -> Vec<WireEvent> {
+    async fn hear(&mut self, line: &str, at: Micros) -> Vec<WireEvent> {
         let Some(told) = told(line) else {
             return vec![unseen(format!("MONITOR tells something else: {line:.40}"), at)];
         };
@@ -181,11 +187,10 @@ impl Listener {
             // What a script does is told by the command that ran it.
             Asker::Script => return Vec::new(),
             Asker::Elsewhere => None,
-            Asker::Address(address) => self.origins.replica(address),
+            Asker::Address(address) => self.origins.replica(address).await,
         };
-        let fresh = u32::try_from(self.connections.len()).unwrap_or(u32::MAX).saturating_add(1);
         let connection = match told.from {
-            Asker::Address(address) => *self.connections.entry(address).or_insert(fresh),
+            Asker::Address(address) => self.connection(address),
             Asker::Script | Asker::Elsewhere => 0,
         };
         // A session knows which words are keys and which are secrets. It is never answered.
@@ -208,6 +213,20 @@ impl Listener {
             }
         });
         events.collect()
+    }
+
+    /// The number of a connection. It is not told when one ends, so those that are known are forgotten
+    /// from time to time; one that lives on then has another number.
+    fn connection(&mut self, from: SocketAddr) -> u32 {
+        if let Some(number) = self.connections.get(&from) {
+            return *number;
+        }
+        if self.connections.len() >= MOST_CONNECTIONS {
+            self.connections.clear();
+        }
+        self.numbered = self.numbered.saturating_add(1);
+        self.connections.insert(from, self.numbered);
+        self.numbered
     }
 
     /// Which of our own commands this is.
@@ -328,14 +347,23 @@ mod tests {
         let (back, come_back) = watch::channel(0);
         let one = [Url::parse("http://127.0.0.1:1").unwrap()];
         let origins = Origins::of(&one, Clock::start()).await;
-        (Listener { mark: "m-".into(), back, origins, connections: BTreeMap::new() }, come_back)
+        (
+            Listener {
+                mark: "m-".into(),
+                back,
+                origins,
+                connections: BTreeMap::new(),
+                numbered: 0,
+            },
+            come_back,
+        )
     }
 
     #[tokio::test]
     async fn a_command_has_its_keys_its_values_and_no_reply() {
         let (mut listener, _) = listener().await;
         let line = r#"1.2 [2 127.0.0.1:9] "set" "team:1" "{}" "EX" "5""#;
-        let events = listener.hear(line, Micros(7));
+        let events = listener.hear(line, Micros(7)).await;
         let [event] = &events[..] else { panic!("{events:?}") };
         let WireBody::RedisCommand(command) = &event.body else { panic!("{event:?}") };
         assert_eq!((event.replica, event.connection, event.asked), (0, 1, Micros(7)));
@@ -348,17 +376,28 @@ mod tests {
     #[tokio::test]
     async fn our_own_commands_say_how_far_it_has_come_and_are_no_events() {
         let (mut listener, come_back) = listener().await;
-        assert_eq!(listener.hear(r#"1.2 [0 127.0.0.1:9] "ECHO" "m-12""#, Micros(7)), []);
+        assert_eq!(listener.hear(r#"1.2 [0 127.0.0.1:9] "ECHO" "m-12""#, Micros(7)).await, []);
         assert_eq!(*come_back.borrow(), 12);
-        assert_eq!(listener.hear(r#"1.2 [0 lua] "get" "k""#, Micros(7)), []);
-        let others = listener.hear(r#"1.2 [0 127.0.0.1:9] "ECHO" "hello""#, Micros(7));
+        assert_eq!(listener.hear(r#"1.2 [0 lua] "get" "k""#, Micros(7)).await, []);
+        let others = listener.hear(r#"1.2 [0 127.0.0.1:9] "ECHO" "hello""#, Micros(7)).await;
         assert_eq!(others.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn connections_have_numbers_of_their_own_however_many_there_were() {
+        let (mut listener, _) = listener().await;
+        let ports = || 1..=u16::try_from(MOST_CONNECTIONS).unwrap();
+        let from = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
+        let numbers: Vec<_> = ports().map(|port| listener.connection(from(port))).collect();
+        assert_eq!(listener.connection(from(7)), numbers[6]);
+        let last = listener.connection(from(60_000));
+        assert!(!numbers.contains(&last) && listener.connections.len() == 1);
     }
 
     #[tokio::test]
     async fn what_cannot_be_read_is_told() {
         let (mut listener, _) = listener().await;
-        let events = listener.hear("something new", Micros(7));
+        let events = listener.hear("something new", Micros(7)).await;
         assert!(matches!(&events[0].body, WireBody::Unseen { .. }), "{events:?}");
     }
 

@@ -10,11 +10,10 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    path::Path,
     time::Duration,
 };
 
-use crate::{clock::Micros, op::Replica, wire::record::StoreKind};
+use crate::{clock::Micros, op::Replica, proc, wire::record::StoreKind};
 
 /// A connection, as store proxies number them.
 pub type Connection = (Replica, StoreKind, u32);
@@ -153,36 +152,15 @@ fn sockets_from<'a>(
 
 /// The processes of a group.
 fn members(leader: u32) -> Vec<u32> {
-    let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
-    let pids = processes.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    let mut members: Vec<u32> = pids
-        .filter(|pid| {
-            fs::read_to_string(format!("/proc/{pid}/stat"))
-                .is_ok_and(|stat| group_of(&stat) == Some(leader))
-        })
-        .collect();
+    let Ok(leader) = i32::try_from(leader) else { return Vec::new() };
+    let in_group = |pid: &u32| proc::stat(*pid).is_some_and(|stat| stat.group == leader);
+    let mut members: Vec<u32> = proc::ids().filter(in_group).collect();
     members.sort_unstable();
     members
 }
 
-/// The group in a line of `/proc/PID/stat`. The name before it may hold anything, brackets too.
-fn group_of(stat: &str) -> Option<u32> {
-    let (_, after_name) = stat.rsplit_once(')')?;
-    after_name.split_ascii_whitespace().nth(2)?.parse().ok()
-}
-
 fn holds_one_of(pid: u32, sockets: &BTreeSet<u64>) -> bool {
-    let Ok(files) = fs::read_dir(Path::new("/proc").join(pid.to_string()).join("fd")) else {
-        return false;
-    };
-    files.flatten().any(|file| {
-        fs::read_link(file.path())
-            .ok()
-            .and_then(|target| {
-                target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
-            })
-            .is_some_and(|socket: u64| sockets.contains(&socket))
-    })
+    proc::sockets(pid).any(|socket| sockets.contains(&socket))
 }
 
 #[cfg(test)]
@@ -201,12 +179,6 @@ mod tests {
         assert_eq!(found, BTreeMap::from(expected));
     }
 
-    #[test]
-    fn a_group_is_read_past_any_name() {
-        assert_eq!(group_of("41 (a (b) c) S 1 40 40 0 -1"), Some(40));
-        assert_eq!(group_of("no process"), None);
-    }
-
     #[cfg(target_os = "linux")]
     #[test]
     fn a_connection_of_our_own_is_held_by_our_own_process() {
@@ -218,8 +190,8 @@ mod tests {
         workers.opened(connection, port, Micros(0));
         assert_eq!(workers.holder(connection), Holder::Worker(None));
         // We lead no group of our own under every test runner, so ask which group it is.
-        let stat = fs::read_to_string("/proc/self/stat").unwrap();
-        workers.are_led_by(Replica(0), group_of(&stat).unwrap(), 2);
+        let group = proc::stat(std::process::id()).unwrap().group;
+        workers.are_led_by(Replica(0), group.cast_unsigned(), 2);
         assert_eq!(workers.holder(connection), Holder::Worker(Some(0)));
         workers.closed(connection);
         assert_eq!(workers.holder(connection), Holder::Worker(None));

@@ -10,7 +10,6 @@
 use std::{
     collections::BTreeSet,
     fs, io,
-    os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
 };
 
@@ -21,6 +20,7 @@ use nix::{
 };
 
 use super::MARK;
+use crate::proc::{self, Stat};
 
 /// One process, not to be taken for a later one of the same number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,11 +30,10 @@ struct Process {
     began: u64,
 }
 
-/// A process as the table shows it.
-struct Seen {
-    process: Process,
-    parent: i32,
-    group: i32,
+impl Process {
+    fn of(seen: &Stat) -> Process {
+        Process { id: seen.id, began: seen.began }
+    }
 }
 
 /// What must end.
@@ -64,27 +63,27 @@ impl Doomed {
     pub(super) fn any(&mut self) -> bool {
         let table = table();
         let (ours, orphans) = (getpid().as_raw(), getppid().as_raw());
-        for seen in table.iter().filter(|seen| seen.process.id != ours) {
+        for seen in table.iter().filter(|seen| seen.id != ours) {
             if self.is_ours(seen, orphans) {
-                self.known.insert(seen.process);
+                self.known.insert(Process::of(seen));
             }
         }
         // What one of these started was started before what that started in turn, mostly.
         let mut before = 0;
         while self.known.len() > before {
             before = self.known.len();
-            for seen in table.iter().filter(|seen| seen.process.id != ours) {
+            for seen in table.iter().filter(|seen| seen.id != ours) {
                 if self.known.iter().any(|known| known.id == seen.parent) {
-                    self.known.insert(seen.process);
+                    self.known.insert(Process::of(seen));
                 }
             }
         }
-        self.known.retain(|known| table.iter().any(|seen| seen.process == *known));
+        self.known.retain(|known| table.iter().any(|seen| Process::of(seen) == *known));
         let is_known = |id| self.known.iter().any(|known| known.id == id);
-        let strays = table.iter().filter(|seen| {
-            is_known(seen.process.id) && !is_known(seen.parent) && !self.is_in_group(seen)
-        });
-        self.strays = strays.map(|seen| Pid::from_raw(seen.process.id)).collect();
+        let strays = table
+            .iter()
+            .filter(|seen| is_known(seen.id) && !is_known(seen.parent) && !self.is_in_group(seen));
+        self.strays = strays.map(|seen| Pid::from_raw(seen.id)).collect();
         // Who was killed and not yet collected is in no table, but in its group.
         let unseen = table.is_empty();
         let left = || self.groups.iter().any(|(leader, _)| is_there(*leader));
@@ -113,14 +112,14 @@ impl Doomed {
         }
     }
 
-    fn is_ours(&self, seen: &Seen, orphans: i32) -> bool {
-        let process = PathBuf::from(format!("/proc/{}", seen.process.id));
+    fn is_ours(&self, seen: &Stat, orphans: i32) -> bool {
+        let process = PathBuf::from(format!("/proc/{}", seen.id));
         self.is_in_group(seen)
             || self.mark.as_ref().is_some_and(|mark| bears(&process, mark).unwrap_or(false))
             || (seen.parent == orphans && self.is_at_work(&process))
     }
 
-    fn is_in_group(&self, seen: &Seen) -> bool {
+    fn is_in_group(&self, seen: &Stat) -> bool {
         self.groups.iter().any(|(leader, _)| leader.as_raw() == seen.group)
     }
 
@@ -141,39 +140,6 @@ fn is_there(leader: Pid) -> bool {
 }
 
 /// All processes that have not ended; none where the system has no such table.
-fn table() -> Vec<Seen> {
-    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    entries
-        .filter(|entry| entry.file_name().as_bytes().iter().all(u8::is_ascii_digit))
-        .filter_map(|entry| row(&fs::read_to_string(entry.path().join("stat")).ok()?))
-        .collect()
-}
-
-/// Reads `pid (name) state parent group … began …`; the name may hold anything.
-fn row(stat: &str) -> Option<Seen> {
-    /// How far after the state the beginning stands.
-    const BEGAN: usize = 19;
-    let (start, rest) = (stat.split(' ').next()?, stat.rsplit(')').next()?);
-    let fields: Vec<_> = rest.split_whitespace().collect();
-    let [state, parent, group, ..] = fields.as_slice() else { return None };
-    if matches!(*state, "Z" | "X") {
-        return None;
-    }
-    let process = Process { id: start.parse().ok()?, began: fields.get(BEGAN)?.parse().ok()? };
-    Some(Seen { process, parent: parent.parse().ok()?, group: group.parse().ok()? })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_row_is_read_whatever_the_name() {
-        let stat = "12 (a ) b) S 3 4 5 0 -1 0 1 2 3 4 5 6 7 8 20 0 1 0 987 1 2";
-        let seen = row(stat).unwrap();
-        assert_eq!((seen.process.id, seen.parent, seen.group), (12, 3, 4));
-        assert_eq!(seen.process.began, 987);
-        assert!(row(&stat.replace(" S ", " Z ")).is_none(), "it has ended");
-        assert!(row("").is_none());
-    }
+fn table() -> Vec<Stat> {
+    proc::ids().filter_map(proc::stat).collect()
 }
