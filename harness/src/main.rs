@@ -5,6 +5,7 @@ use std::{
     io::{self, IsTerminal, Write},
     panic::{self, AssertUnwindSafe},
     process::ExitCode,
+    time::Duration,
 };
 
 use clap::Parser;
@@ -15,6 +16,9 @@ use harness::{
 
 /// The width of a report where the terminal does not say.
 const WIDTH: u16 = 100;
+
+/// How long work that is still under way may take to end. What it leaves is the supervisor's.
+const FAREWELL: Duration = Duration::from_secs(10);
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -56,7 +60,8 @@ fn main() -> ExitCode {
     // A panic is a defect of ours; its own text has been printed by then.
     let ended =
         panic::catch_unwind(AssertUnwindSafe(|| runtime.block_on(cli.run(&mut surroundings))));
-    drop(runtime);
+    // Work that blocks, such as a credential helper of somebody's, may never end.
+    runtime.shutdown_timeout(FAREWELL);
     supervisor::dismissed();
     match ended {
         Ok(Ok(status)) => ExitCode::from(status as u8),

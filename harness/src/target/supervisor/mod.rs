@@ -76,7 +76,10 @@ pub fn dismissed() {
 }
 
 /// What every process that we start must have in its environment: a variable and its value.
+///
+/// Whoever asks is about to start one, so there is a supervisor from here on, where one can be started.
 pub(crate) fn mark() -> (&'static str, &'static str) {
+    OURS.attend();
     (MARK, &OURS.mark)
 }
 
@@ -146,6 +149,14 @@ impl Supervisor {
             program: program.map(Path::to_owned),
             state: Mutex::default(),
         })
+    }
+
+    /// Starts the process, unless it was. Where that is refused, so is whatever is to be watched next.
+    fn attend(&self) {
+        let mut state = self.state();
+        if state.child.is_none() {
+            state.child = self.start(&state.watched).ok();
+        }
     }
 
     fn watch(self: &Arc<Supervisor>, watched: &Watched) -> io::Result<Ward> {
@@ -250,6 +261,16 @@ mod tests {
             .unwrap();
         let leader = Pid::from_raw(child.id().cast_signed());
         (child, leader)
+    }
+
+    #[test]
+    fn what_bears_the_mark_is_seen_to_before_anything_is_watched() {
+        let supervisor = Supervisor::new(None);
+        supervisor.attend();
+        let first = supervisor.state().child.as_ref().map(Child::id);
+        supervisor.attend();
+        assert_eq!(supervisor.state().child.as_ref().map(Child::id), first);
+        assert!(first.is_some() && supervisor.abandon().success());
     }
 
     #[test]
