@@ -76,7 +76,9 @@ impl Capability {
             }
             Capability::MockUpstream => "models that end at a mock provider of ours: `mock_url`",
             Capability::OwnStacks => "a [managed] target, which we start in any shape",
-            Capability::NextBuild => "a [managed.next] with the command of the adjacent release",
+            Capability::NextBuild => {
+                "a [managed.next] that says how the adjacent release starts: `command`, `image` or `args`"
+            }
         }
     }
 

@@ -98,7 +98,6 @@ impl ReachArgs {
                 search_path: around.search_path.clone(),
                 caches: caches(around.variable, &around.program),
             },
-            redis_before: None,
             program: around.program.clone(),
             steps: Steps::default(),
         })

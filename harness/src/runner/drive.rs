@@ -32,6 +32,7 @@ use crate::{
     op::{Call, Key, Listed, Op, Outcome},
     plan::Step,
     store_step::{Edit, Object, Strike},
+    target::follow::Exited,
 };
 
 /// How long the observations of a drive may take to arrive once its last answer has.
@@ -57,6 +58,8 @@ pub struct Driver {
     pub upstream: Option<Upstream>,
     /// Whether log lines are seen.
     pub logs: bool,
+    /// What follows the logs of a target that runs already, and may end before we do.
+    pub followers: Vec<Exited>,
     /// What stands behind the target, where we started it.
     pub behind: Option<Behind>,
     /// Tells what is asked of a Redis that no store proxy stands before.
@@ -93,6 +96,7 @@ impl Driver {
             notes,
             upstream,
             logs,
+            followers: Vec::new(),
             behind,
             commands: None,
             next,
@@ -159,7 +163,15 @@ impl Driver {
 
     /// Waits until everything that the answers promise was seen, and records what was not.
     async fn settle(&self, drive: Drive, alone: bool) {
-        let lines_told = self.logs && (alone || self.adapter.lines_can_be_joined());
+        let unfollowed: Vec<_> = self.followers.iter().filter_map(Exited::why).collect();
+        // What nobody reads any more is not waited for.
+        let lines_told = self.logs
+            && unfollowed.is_empty()
+            && (alone || self.adapter.lines_can_be_joined());
+        for why in unfollowed {
+            let event = Event::Gap { observer: "logs".to_owned(), why };
+            self.note(Note::Saw(drive, Entry { at: self.clock.now(), event })).await;
+        }
         if let Some(commands) = &self.commands
             && !commands.sync().await
         {

@@ -10,7 +10,7 @@ use crate::{
     history::{Event, History, Seen},
     op::{Admin, Call, Field, Id, Key, KeyFields, Op, Outcome, Refusal, Replica, Terms},
     plan::{self, IdShape, Plan, Step},
-    target::{Managed, Reach, TargetDescription},
+    target::{Managed, Reach, TargetDescription, follow::Exited},
 };
 
 /// Why a target cannot be tested.
@@ -197,9 +197,10 @@ fn confirm(
         Capability::PostgresWire => {
             (count(|event| matches!(event, Event::Sql { .. })), "statements that name our ids")
         }
-        Capability::Logs => {
-            (count(|event| matches!(event, Event::Log { .. })), "lines about our requests")
-        }
+        Capability::Logs => match lines_of_every_replica(driver, history) {
+            Ok(()) => (1, "lines about our requests, of every replica"),
+            Err(why) => return Probed { capability, confirmed: false, note: why },
+        },
         Capability::MockUpstream => (
             count(|event| matches!(event, Event::Attempt { call: Some(_), .. })),
             "our prompts in its ledger",
@@ -209,7 +210,7 @@ fn confirm(
         }
         Capability::NextBuild => {
             let next = managed(&description.reach).is_some_and(|managed| managed.next.is_some());
-            (usize::from(next), "its command is described")
+            (usize::from(next), "how it starts is described")
         }
     };
     if seen == 0 {
@@ -244,6 +245,31 @@ fn commands_of_every_replica(driver: &Driver, history: &History) -> Result<(), S
         None => Ok(()),
         Some(replica) => Err(format!(
             "{replica} was not seen to ask anything of Redis; name in `redis_url` the one that it uses"
+        )),
+    }
+}
+
+/// Whether every replica was seen to write lines about our requests.
+fn lines_of_every_replica(driver: &Driver, history: &History) -> Result<(), String> {
+    if let Some(why) = driver.followers.iter().find_map(Exited::why) {
+        return Err(format!("not seen; {why}"));
+    }
+    let heard: BTreeSet<_> = history
+        .entries
+        .iter()
+        .filter_map(|entry| match &entry.event {
+            Event::Log { replica, .. } => Some(*replica),
+            _ => None,
+        })
+        .collect();
+    if heard.is_empty() {
+        return Err(missing(Capability::Logs).note);
+    }
+    match (0..driver.manifest.replicas).map(Replica).find(|it| !heard.contains(it)) {
+        None => Ok(()),
+        Some(replica) => Err(format!(
+            "{replica} wrote no line about our requests, as others did; name the log of each replica in \
+             `logs`, in the order of `replicas`"
         )),
     }
 }

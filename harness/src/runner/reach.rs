@@ -42,6 +42,7 @@ use crate::{
         TargetDescription,
         binaries::start_mock_provider,
         follow::{FollowError, Follower},
+        launch,
         stores::Way,
     },
     wire::{fault::FaultHandle, proxy::StoreProxy, record::StoreKind},
@@ -69,8 +70,6 @@ pub struct ReachRequest {
     pub builds: Builds,
     /// What a person chose about stores.
     pub stores: StoreChoice,
-    /// The way by which a Redis was found for this run before.
-    pub redis_before: Option<Way>,
     /// This program: our other binaries are next to it.
     pub program: PathBuf,
     /// Where it is said what is being done.
@@ -224,7 +223,6 @@ impl Reached {
         }
         if let Some(stores) = &self.parts.stores {
             request.stores.postgres_url = Some(stores.postgres.address.url());
-            request.redis_before = stores.redis.as_ref().map(|found| found.way);
         }
         request
     }
@@ -386,6 +384,7 @@ async fn reach(
     );
     if let Reach::Attached(attached) = &request.description.reach {
         driver.commands = reaching.commands(attached).await?;
+        driver.followers = parts.followers.iter().map(Follower::exited).collect();
     }
     let driver = Arc::new(driver);
     request.steps.begin("probing what it can do and lets us see");
@@ -433,7 +432,7 @@ impl Reaching<'_> {
             run: format!("{:06x}", self.request.run),
             redis: managed.topology.redis,
             choice: self.request.stores.clone(),
-            served_before: self.request.redis_before,
+            served_before: None,
             patience: STORE_PATIENCE,
             steps: steps.clone(),
         })
@@ -451,6 +450,10 @@ impl Reaching<'_> {
             auth_cache_ttl: auth_cache_ttl(self.adapter, &self.request.description.bounds),
             path: &path,
         };
+        // Once, and not by every replica.
+        for (replica, image) in self.images(managed) {
+            launch::have_image(&replica.to_string(), &image, steps).await?;
+        }
         steps.begin("making a database, and migrating it");
         let database = self.database(&setup, stores, &mut parts.database).await?;
         stores.empty_redis().await?;
@@ -503,6 +506,21 @@ impl Reaching<'_> {
             .map_err(ReachError::Http)?;
         let topology = managed.topology;
         Ok((client, made_of, (topology.replicas.get(), topology.workers.get())))
+    }
+
+    /// The images that its replicas run in, each with the first of them.
+    fn images(&self, managed: &Managed) -> Vec<(Replica, String)> {
+        let next = managed.of_next_release();
+        let mut images: Vec<(Replica, String)> = Vec::new();
+        for replica in managed.topology.each_replica() {
+            let of = if self.request.builds.is_next(replica) { &next } else { managed };
+            if let Some(image) = &of.image
+                && images.iter().all(|(_, known)| known != image)
+            {
+                images.push((replica, image.clone()));
+            }
+        }
+        images
     }
 
     /// A database of the stack's own, cloned from a template that was migrated once.

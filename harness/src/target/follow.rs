@@ -1,24 +1,37 @@
 //! Follows the logs of replicas that run already: files that are written to, or what commands print.
 //!
 //! Whatever was written before we came is left out. A file is followed by `tail`, which every system
-//! has and which goes on where a file is replaced.
+//! has and which goes on where a file is replaced. What follows is not to end before we do; where it
+//! does, nothing more is seen of that log, and [`Follower::exited`] says so.
 
 use std::{
     fs::{self, File},
     io,
     path::{Path, PathBuf},
     process::Stdio,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
 use nix::sys::signal::Signal;
-use tokio::process::Command;
+use tokio::{
+    process::Command,
+    sync::{oneshot, watch},
+    task::JoinSet,
+};
 
 use super::{
     LogSource,
     output::{LogSink, Output},
     process_group::ProcessGroup,
 };
+use crate::runner::redact::redacted;
+
+/// How many of its last lines a follower that has ended is quoted with.
+const LAST_WORDS: usize = 3;
 
 /// How long a follower may take to end after it was asked to.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -55,8 +68,22 @@ pub enum FollowError {
 /// Follows one log.
 #[derive(Debug)]
 pub struct Follower {
-    group: ProcessGroup,
-    output: Output,
+    lost: Arc<AtomicU64>,
+    exited: Exited,
+    stop: oneshot::Sender<()>,
+    /// Waits for its end. What it follows with ends with this.
+    following: JoinSet<()>,
+}
+
+/// Tells whether what follows a log has ended.
+#[derive(Clone, Debug)]
+pub struct Exited(watch::Receiver<Option<String>>);
+
+impl Exited {
+    /// Whose log is no longer followed, how that ended, and its last words; nothing while it goes on.
+    pub fn why(&self) -> Option<String> {
+        self.0.borrow().clone()
+    }
 }
 
 impl Follower {
@@ -92,20 +119,57 @@ impl Follower {
             let nowhere = File::options().write(true).open("/dev/null")?;
             let mut group = ProcessGroup::spawn(command, Signal::SIGTERM)?;
             let (stdout, stderr) = group.outputs();
-            Ok(Follower { output: Output::read(stdout, stderr, nowhere, Some(sink)), group })
+            let mut output = Output::read(stdout, stderr, nowhere, Some(sink));
+            let lost = output.losses();
+            let (tell, exited) = watch::channel(None);
+            let (stop, stopped) = oneshot::channel();
+            let mut following = JoinSet::new();
+            following.spawn(async move {
+                let status = tokio::select! {
+                    status = group.wait() => status,
+                    _ = stopped => {
+                        group.stop(FAREWELL).await;
+                        return;
+                    }
+                };
+                // Whatever it left behind has the pipe open still.
+                group.stop(FAREWELL).await;
+                output.drain().await;
+                let how =
+                    status.map_or_else(|error| error.to_string(), |status| status.to_string());
+                tell.send_replace(Some(told(replica, &how, &output.tail())));
+            });
+            Ok(Follower { lost, exited: Exited(exited), stop, following })
         };
         started().map_err(no_command)
     }
 
     /// How many lines found no room on the way to who reads them.
     pub fn lost_lines(&self) -> u64 {
-        self.output.lost_lines()
+        self.lost.load(Ordering::Relaxed)
+    }
+
+    /// Whether it has ended by itself.
+    pub fn exited(&self) -> Exited {
+        self.exited.clone()
     }
 
     /// Ends it, and whatever it started.
-    pub async fn stop(mut self) {
-        self.group.stop(FAREWELL).await;
+    pub async fn stop(self) {
+        let Follower { stop, mut following, .. } = self;
+        // Nobody hears it where it has ended by itself.
+        let _ = stop.send(());
+        while following.join_next().await.is_some() {}
     }
+}
+
+fn told(replica: u8, how: &str, last_words: &[String]) -> String {
+    let last = &last_words[last_words.len().saturating_sub(LAST_WORDS)..];
+    let said = match last {
+        [] => "it printed nothing".to_owned(),
+        lines => format!("it printed last: {}", redacted(&lines.join(" | "))),
+    };
+    format!("what followed the log of replica {replica} ended ({how}); {said}; correct `logs`")
 }
 
 /// What follows a file from its present end on.
@@ -114,7 +178,7 @@ fn tail(path: &Path) -> io::Result<Command> {
     let written = fs::metadata(path)?.len();
     let mut command = Command::new("tail");
     // The position is ours, so that nothing is missed until it has started.
-    command.arg("-c").arg(format!("+{}", written + 1)).arg("-F").arg(path);
+    command.arg("-c").arg(format!("+{}", written + 1)).args(["-F", "--"]).arg(path);
     Ok(command)
 }
 
@@ -166,6 +230,33 @@ mod tests {
         both.sort();
         assert_eq!(both, ["one", "two"]);
         follower.stop().await;
+    }
+
+    #[tokio::test]
+    async fn one_that_ends_says_so_with_its_last_words_and_without_secrets() {
+        let script = "echo one; echo the key sk-0123456789abcdef0123 is wrong >&2; exit 3";
+        let words = ["sh", "-c", script].map(str::to_owned).to_vec();
+        let (follower, _heard) = follow(&LogSource::Command { words, folder: PathBuf::new() });
+        let follower = follower.unwrap();
+        let mut exited = follower.exited();
+        timeout(PATIENCE, exited.0.wait_for(Option::is_some)).await.unwrap().unwrap();
+        let why = exited.why().unwrap();
+        assert!(
+            why.starts_with("what followed the log of replica 1 ended (exit status: 3)"),
+            "{why}"
+        );
+        assert!(why.contains("is wrong") && !why.contains("sk-0123456789abcdef0123"), "{why}");
+        follower.stop().await;
+    }
+
+    #[tokio::test]
+    async fn a_file_may_be_named_like_a_flag() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("-n.log");
+        fs::write(&path, "").unwrap();
+        let command = tail(&path).unwrap();
+        let args: Vec<_> = command.as_std().get_args().map(ToOwned::to_owned).collect();
+        assert_eq!(args[args.len() - 2..], ["--".into(), path.into_os_string()]);
     }
 
     #[tokio::test]

@@ -27,7 +27,7 @@ use super::{
     secret::Secret,
     template::NoValue,
 };
-use crate::client::http;
+use crate::{client::http, runner::steps::Steps};
 
 /// How long one question after readiness may take.
 const QUESTION_TIMEOUT: Duration = Duration::from_secs(2);
@@ -325,15 +325,34 @@ async fn spawn(
         Place::Here => spawn_here(request, log, sink),
         Place::Container { image, shared } => contain(request, image, shared, log, sink)
             .await
-            .map_err(|source| LaunchError::NoContainer {
-                name: request.name.clone(),
-                image: image.clone(),
-                source: source.into(),
-            }),
+            .map_err(|error| no_container(&request.name, image, error)),
     }
 }
 
-/// Starts it in a container.
+/// Sees to it that `image` is here before a container of it is started; `name` is what messages call who
+/// is to run in it. That it has to be pulled is said, for that may take long.
+///
+/// # Errors
+///
+/// When no engine answers, or the image is not here and does not come.
+pub async fn have_image(name: &str, image: &str, steps: &Steps) -> Result<(), LaunchError> {
+    let having = async {
+        let engine = Engine::reach().await?;
+        if !engine.has(image).await? {
+            steps.begin(&format!("pulling the image {image}"));
+            engine.pull(image).await?;
+        }
+        Ok(())
+    };
+    having.await.map_err(|error| no_container(name, image, error))
+}
+
+fn no_container(name: &str, image: &str, error: EngineError) -> LaunchError {
+    let (name, image) = (name.to_owned(), image.to_owned());
+    LaunchError::NoContainer { name, image, source: error.into() }
+}
+
+/// Starts it in a container, of an image that is here.
 async fn contain(
     request: &LaunchRequest,
     image: &str,
@@ -342,9 +361,6 @@ async fn contain(
     sink: Option<LogSink>,
 ) -> Result<(Running, Output), EngineError> {
     let engine = Engine::reach().await?;
-    if !engine.has(image).await? {
-        engine.pull(image).await?;
-    }
     let wanted = ContainerRequest {
         image: image.to_owned(),
         program: request.program.display().to_string(),

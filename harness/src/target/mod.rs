@@ -20,6 +20,7 @@ pub mod supervisor;
 mod running;
 mod process_group;
 mod engine;
+mod to_its_end;
 mod ready;
 mod ports;
 

@@ -83,7 +83,7 @@ struct Shared {
     tail: Mutex<VecDeque<String>>,
     file: Mutex<BufWriter<File>>,
     sink: Option<LogSink>,
-    lost: AtomicU64,
+    lost: Arc<AtomicU64>,
 }
 
 impl Output {
@@ -98,7 +98,7 @@ impl Output {
             tail: Mutex::default(),
             file: Mutex::new(BufWriter::new(file)),
             sink,
-            lost: AtomicU64::new(0),
+            lost: Arc::default(),
         });
         let (found, first_json) = watch::channel(None);
         let mut readers = JoinSet::new();
@@ -119,6 +119,11 @@ impl Output {
     /// How many lines the sink had no room for.
     pub(super) fn lost_lines(&self) -> u64 {
         self.shared.lost.load(Ordering::Relaxed)
+    }
+
+    /// The same number, for who does not hold this.
+    pub(super) fn losses(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.shared.lost)
     }
 
     /// The first line of standard output that is a JSON object, once there is one.

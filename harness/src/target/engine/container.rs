@@ -37,14 +37,13 @@ use tokio::{
     time::{interval, timeout},
 };
 
-use super::{
-    Engine, EngineError, refused, registry, remove_labelled, said, said_to_us, to_its_end,
-};
+use super::{Engine, EngineError, refused, registry, remove_labelled, said, said_to_us, silent};
 use crate::target::{
     process_group::Ending,
     ready::Ends,
     secret::Secret,
     supervisor::{self, Ward},
+    to_its_end::to_its_end,
 };
 
 /// The label of all containers of one process of ours.
@@ -55,6 +54,9 @@ const CONTAINER: &str = "org.gauntlet.container";
 
 /// How long a container that was killed may take to be gone.
 const KILLED: Duration = Duration::from_secs(5);
+
+/// How long an engine may take to answer about a container.
+const ANSWER: Duration = Duration::from_secs(10);
 
 /// How often an engine that lost sight of a container is asked again.
 const STEP: Duration = Duration::from_millis(500);
@@ -117,7 +119,7 @@ impl Container {
         engine: Engine,
         request: ContainerRequest,
     ) -> Result<(Container, Printed), EngineError> {
-        let removal = Removal::of_one_more()?;
+        let mut removal = Removal::of_one_more()?;
         let begun = async {
             let reachable = request.reachable;
             let started = wanted(&engine, request, &removal)
@@ -144,6 +146,7 @@ impl Container {
                 return Err(error);
             }
         };
+        removal.made = true;
         let id = started.id().to_owned();
         let printed = Printed { stdout: started.stdout(true), stderr: started.stderr(true) };
         // Its own destructor needs a runtime to run in. Ours needs none, and removes it.
@@ -171,15 +174,23 @@ impl Container {
 
     /// Sends `signal` to its first process; `SIGSTOP` and `SIGCONT` hold and go on with all of them.
     pub(in crate::target) async fn signal(&self, signal: Signal) -> io::Result<()> {
-        let sent = match signal {
-            Signal::SIGSTOP => self.docker.pause_container(&self.id).await,
-            Signal::SIGCONT => self.docker.unpause_container(&self.id).await,
-            other => {
-                let options = KillContainerOptionsBuilder::new().signal(other.as_str()).build();
-                self.docker.kill_container(&self.id, Some(options)).await
+        let sending = async {
+            match signal {
+                Signal::SIGSTOP => self.docker.pause_container(&self.id).await,
+                Signal::SIGCONT => self.docker.unpause_container(&self.id).await,
+                other => {
+                    let options = KillContainerOptionsBuilder::new().signal(other.as_str()).build();
+                    self.docker.kill_container(&self.id, Some(options)).await
+                }
             }
         };
-        sent.map_err(|error| io::Error::other(said(&error)))
+        match timeout(ANSWER, sending).await {
+            Ok(sent) => sent.map_err(|error| io::Error::other(said(&error))),
+            Err(_) => Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                format!("the container engine was {}", silent(ANSWER)),
+            )),
+        }
     }
 
     /// What it left behind, if it has ended.
@@ -228,7 +239,7 @@ fn wanted(
     request: ContainerRequest,
     removal: &Removal,
 ) -> testcontainers::ContainerRequest<GenericImage> {
-    let (name, tag) = registry::name_and_tag(&request.image);
+    let (name, tag) = registry::around_the_last_colon(&request.image);
     let mut image = GenericImage::new(name, tag).with_entrypoint(&request.program);
     if let Reachable::Published(port) = request.reachable {
         image = image.with_exposed_port(port.tcp());
@@ -276,9 +287,13 @@ impl Reachable {
 }
 
 /// Removes one container, whether it was made or not.
+///
+/// An engine that was asked for one may make it after we have looked for it, and found nothing. So until
+/// it is known to be made, the supervisor keeps it on its list, and looks once more when we have ended.
 #[derive(Debug)]
 struct Removal {
     name: String,
+    made: bool,
     ward: Option<Ward>,
 }
 
@@ -290,7 +305,7 @@ impl Removal {
         let name = format!("{}-{number}", supervisor::mark().1);
         let ward = supervisor::over_containers(&format!("{CONTAINER}={name}"))
             .map_err(EngineError::Unsupervised)?;
-        Ok(Removal { name, ward: Some(ward) })
+        Ok(Removal { name, made: false, ward: Some(ward) })
     }
 
     fn label(&self) -> String {
@@ -298,20 +313,25 @@ impl Removal {
     }
 
     async fn remove(mut self) -> Result<(), EngineError> {
-        remove_labelled(&self.label()).await?;
-        self.ward = None;
-        Ok(())
+        let removed = remove_labelled(&self.label()).await;
+        self.settle(removed.is_ok());
+        removed
+    }
+
+    /// Takes it off the supervisor's list if it was made and is gone; else never.
+    fn settle(&mut self, is_gone: bool) {
+        match self.ward.take() {
+            Some(ward) if !(self.made && is_gone) => std::mem::forget(ward),
+            Some(_) | None => {}
+        }
     }
 }
 
 impl Drop for Removal {
     fn drop(&mut self) {
-        let Some(ward) = self.ward.take() else { return };
-        let label = self.label();
-        match to_its_end(remove_labelled(&label)) {
-            Ok(Ok(())) => drop(ward),
-            // Never released: it stays on the supervisor's list until we end.
-            Ok(Err(_)) | Err(_) => std::mem::forget(ward),
+        if self.ward.is_some() {
+            let removed = to_its_end(remove_labelled(&self.label()));
+            self.settle(matches!(removed, Ok(Ok(()))));
         }
     }
 }
@@ -340,8 +360,9 @@ async fn wait_for_end(docker: Docker, id: String, ended: watch::Sender<Option<Ex
 
 /// Its first process while it runs, and its exit code once it does not; neither where it is unknown.
 async fn inspect(docker: &Docker, id: &str) -> (Option<u32>, Option<i64>) {
-    let inspected = docker.inspect_container(id, None::<InspectContainerOptions>).await;
-    let Some(state) = inspected.ok().and_then(|it| it.state) else { return (None, None) };
+    let inspecting = docker.inspect_container(id, None::<InspectContainerOptions>);
+    let inspected = timeout(ANSWER, inspecting).await.ok().and_then(Result::ok);
+    let Some(state) = inspected.and_then(|it| it.state) else { return (None, None) };
     match state.running {
         Some(true) => (state.pid.and_then(|pid| u32::try_from(pid).ok()), None),
         Some(false) | None => (None, state.exit_code),

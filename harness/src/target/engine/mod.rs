@@ -5,9 +5,10 @@
 //! programs it holds. Each bears a label that no other has, and the supervisor is told that label
 //! before the container is made; so what is made is removed, however we end.
 
-use std::{future::Future, io, thread, time::Duration};
+use std::{io, net::IpAddr, time::Duration};
 
 use futures::{StreamExt, future::join_all};
+use reqwest::Url;
 use testcontainers::{
     TestcontainersError,
     bollard::{
@@ -51,6 +52,11 @@ pub(super) enum EngineError {
     /// There is none, or it is not for us.
     #[error("no container engine answers ({0})")]
     NoEngine(String),
+    /// It is on another machine: what it starts would listen on the loopback of that one.
+    #[error(
+        "the container engine of DOCKER_HOST is on another machine, {0}, whose loopback we do not reach"
+    )]
+    Elsewhere(String),
     /// An image is not here and did not come.
     #[error("the image {image} is not here and cannot be pulled ({why})")]
     NoImage {
@@ -85,8 +91,11 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// When there is none, or it takes longer than a working one does.
+    /// When there is none, it takes longer than a working one does, or it is on another machine.
     pub(super) async fn reach() -> Result<Engine, EngineError> {
+        if let Some(host) = elsewhere(&docker_host()) {
+            return Err(EngineError::Elsewhere(host));
+        }
         let asking = async {
             let docker = connect().await?;
             let version = docker.version().await.map_err(|error| said(&error))?;
@@ -133,7 +142,11 @@ impl Engine {
     pub(super) async fn pull(&self, image: &str) -> Result<(), EngineError> {
         let (name, tag) = registry::name_and_tag(image);
         let options = CreateImageOptionsBuilder::new().from_image(name).tag(tag).build();
-        let credentials = registry::credentials(image).await;
+        // A helper may ask somebody who is not there.
+        let Ok(credentials) = timeout(STALL, registry::credentials(image)).await else {
+            let why = format!("the credential helper of its registry was {}", silent(STALL));
+            return Err(EngineError::NoImage { image: image.to_owned(), why });
+        };
         let mut pull = Box::pin(self.docker.create_image(Some(options), None, credentials));
         let mut last = None;
         loop {
@@ -205,16 +218,22 @@ pub(super) async fn remove_labelled(label: &str) -> Result<(), EngineError> {
     }
 }
 
-/// Runs `work` to its end where nobody can await it: in a drop, with or without a runtime.
-fn to_its_end<T: Send>(work: impl Future<Output = T> + Send) -> io::Result<T> {
-    // A runtime cannot wait within another, so this one has a thread.
-    thread::scope(|scope| {
-        let working = scope.spawn(|| {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            Ok(runtime.block_on(work))
-        });
-        working.join().unwrap_or_else(|_| Err(io::Error::other("its thread ended early")))
-    })
+/// What Docker's clients, and the crate that asks on our behalf, take an engine's address from.
+#[expect(clippy::disallowed_methods, reason = "it is read by that crate, and no setting of ours")]
+fn docker_host() -> String {
+    std::env::var("DOCKER_HOST").unwrap_or_default()
+}
+
+/// The other machine that an address of an engine leads to, if it does.
+fn elsewhere(docker_host: &str) -> Option<String> {
+    let url = Url::parse(docker_host).ok()?;
+    // Not that of a scheme which Url knows nothing of: then an address is only a name.
+    let host = url.host_str()?.trim_start_matches('[').trim_end_matches(']');
+    let is_here = match host.parse::<IpAddr>() {
+        Ok(address) => address.is_loopback(),
+        Err(_) => host.is_empty() || host == "localhost",
+    };
+    (!is_here).then(|| host.to_owned())
 }
 
 async fn connect() -> Result<Docker, String> {
@@ -277,16 +296,17 @@ mod tests {
     }
 
     #[test]
-    fn work_ends_where_nobody_can_await_it() {
-        let answer = async {
-            tokio::task::yield_now().await;
-            7
-        };
-        assert_eq!(to_its_end(answer).unwrap(), 7);
-    }
-
-    #[tokio::test]
-    async fn work_ends_within_a_runtime_too() {
-        assert_eq!(to_its_end(async { 7 }).unwrap(), 7);
+    fn an_engine_is_here_where_its_address_is() {
+        for here in ["unix:///var/run/docker.sock", "tcp://127.0.0.1:2375", "tcp://localhost:1", ""]
+        {
+            assert_eq!(elsewhere(here), None, "{here}");
+        }
+        assert_eq!(elsewhere("tcp://docker.internal:2375").as_deref(), Some("docker.internal"));
+        assert_eq!(elsewhere("https://10.0.0.7:2376").as_deref(), Some("10.0.0.7"));
+        let told = EngineError::Elsewhere("10.0.0.7".to_owned()).to_string();
+        assert_eq!(
+            told,
+            "the container engine of DOCKER_HOST is on another machine, 10.0.0.7, whose loopback we do not reach"
+        );
     }
 }

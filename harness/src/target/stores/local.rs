@@ -20,8 +20,8 @@ pub(super) async fn redis(request: &StoreRequest) -> Result<Attempt<RedisAddress
             "not installed: there is neither redis-server nor valkey-server on PATH or in the usual folders",
         ));
     };
-    let (found, server) = process::redis(&installed(path), request.patience).await?;
-    Ok(Attempt::Serves(found, server))
+    let started = process::redis(&installed(path), request.patience).await?;
+    Ok(Attempt::started(started, []))
 }
 
 /// Starts the Postgres that is installed here.
@@ -34,8 +34,8 @@ pub(super) async fn postgres(
             "not installed: there is no postgres with initdb beside it on PATH or in the usual folders",
         ));
     };
-    let (found, server) = process::postgres(&installed(path), request.patience).await?;
-    Ok(Attempt::Serves(found, server))
+    let started = process::postgres(&installed(path), request.patience).await?;
+    Ok(Attempt::started(started, []))
 }
 
 /// What is installed finds its libraries by itself.

@@ -16,7 +16,6 @@ use std::{
         Mutex, PoisonError,
         atomic::{AtomicU32, Ordering},
     },
-    thread,
     time::Duration,
 };
 
@@ -26,6 +25,7 @@ use tokio::time::timeout;
 use super::{
     secret::Secret,
     supervisor::{self, Ward},
+    to_its_end::to_its_end,
 };
 use crate::runner::steps::Steps;
 
@@ -36,11 +36,13 @@ mod unpacked;
 mod process;
 mod folder;
 mod postgres;
+mod learnt;
 mod redis;
 
 use containers::StoreContainer;
 use postgres::Copying;
 pub use postgres::PostgresAddress;
+pub use process::NoUser;
 use process::StoreProcess;
 pub use redis::RedisAddress;
 
@@ -56,7 +58,7 @@ pub struct StoreRequest {
     pub redis: bool,
     /// What a person chose.
     pub choice: StoreChoice,
-    /// The way that served this run before: earlier ones are not tried again.
+    /// The first way that is tried, if not all are to be.
     pub served_before: Option<Way>,
     /// How long a store may take to answer.
     pub patience: Duration,
@@ -124,6 +126,15 @@ enum Attempt<A> {
 }
 
 impl<A> Attempt<A> {
+    /// It was started, and this too should be known of it.
+    fn started(
+        (mut found, server): (FoundStore<A>, Server),
+        notes: impl IntoIterator<Item = String>,
+    ) -> Attempt<A> {
+        found.notes.extend(notes);
+        Attempt::Serves(found, server)
+    }
+
     fn passed(why: impl Into<String>) -> Attempt<A> {
         Attempt::Passes(why.into())
     }
@@ -293,10 +304,8 @@ pub enum StoreError {
     )]
     NotRemoved(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// Postgres refuses to run as root, and there is nobody else to run it as.
-    #[error(
-        "Postgres does not run as root, and this system has neither a user `postgres` nor `nobody`; run as another user, or give --postgres-url"
-    )]
-    NoUser,
+    #[error(transparent)]
+    NoUser(#[from] NoUser),
     /// A program that we started ended, or never answered.
     #[error("{} {what}; it said:\n{}", program.display(), last_words.join("\n"))]
     Failed {
@@ -402,19 +411,28 @@ async fn find_postgres(
 /// An attempt that was not begun.
 type Trying<'a, A> = LocalBoxFuture<'a, Result<Attempt<A>, StoreError>>;
 
-/// Tries ways in their order until one serves, which then says why the earlier ones did not.
+/// Tries ways in their order until one serves, which then says why the earlier ones did not. What did not
+/// serve in this process before is not tried again.
 async fn first_that_serves<A, const N: usize>(
     store: Store,
     request: &StoreRequest,
     ways: [(Way, Trying<'_, A>); N],
 ) -> Result<(FoundStore<A>, Option<Server>), StoreError> {
-    let mut why = vec![store.not_given()];
+    let recalled = match request.served_before {
+        None => learnt::recalled(store, &request.choice),
+        Some(_) => None,
+    };
+    let first = request.served_before.or(recalled.as_ref().map(|learnt| learnt.way));
+    let mut why = recalled.map_or_else(|| vec![store.not_given()], |learnt| learnt.why);
     for (way, attempt) in ways {
-        if request.served_before.is_some_and(|before| way < before) {
+        if first.is_some_and(|first| way < first) {
             continue;
         }
         match attempt.await? {
             Attempt::Serves(mut found, server) => {
+                if request.served_before.is_none() {
+                    learnt::learn(store, &request.choice, way, &why);
+                }
                 why.append(&mut found.notes);
                 found.notes = why;
                 return Ok((found, Some(server)));
@@ -533,17 +551,10 @@ impl Drop for Stores {
         if made.is_empty() || self.postgres.way != Way::Given {
             return;
         }
-        let address = self.postgres.address.clone();
-        // A runtime cannot wait within another, so this one has a thread.
-        let farewell = thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            if let Ok(runtime) = runtime {
-                let all_dropped =
-                    async { timeout(FAREWELL_PATIENCE, drop_all(&address, made)).await };
-                let _ = runtime.block_on(all_dropped);
-            }
-        });
-        let _ = farewell.join();
+        let all_dropped =
+            async { timeout(FAREWELL_PATIENCE, drop_all(&self.postgres.address, made)).await };
+        // What is left is on the supervisor's list.
+        drop(to_its_end(all_dropped));
     }
 }
 
@@ -597,6 +608,43 @@ mod tests {
         let given = StoreRequest { redis: false, choice, ..request() };
         let error = find(&given).await.unwrap_err();
         assert_snapshot!(error, @"--postgres-url is not the URL of a Postgres: it is no URL at all; write it as in `postgres://user:password@127.0.0.1:5432/postgres`");
+    }
+
+    #[tokio::test]
+    async fn a_way_that_does_not_serve_is_tried_once_and_its_reason_is_told_each_time() {
+        let caches = vec![PathBuf::from("/nowhere/of/this/test")];
+        let choice = StoreChoice { caches, ..StoreChoice::default() };
+        let request = StoreRequest { choice, ..request() };
+        let mut notes = Vec::new();
+        let (tried, second) = (std::cell::Cell::new(0), Way::Local);
+        for _ in 0..2 {
+            let passing = async {
+                tried.set(tried.get() + 1);
+                Ok(Attempt::passed("no engine answers"))
+            };
+            let serving = async {
+                let folder = folder::Folder::make(None).unwrap();
+                let mut command = tokio::process::Command::new("/bin/sleep");
+                command.arg("60");
+                let group = super::super::process_group::ProcessGroup::spawn(
+                    command,
+                    nix::sys::signal::Signal::SIGTERM,
+                );
+                let found =
+                    FoundStore { address: (), version: String::new(), way: second, notes: vec![] };
+                Ok(Attempt::Serves(
+                    found,
+                    Server::Process(StoreProcess::of(group.unwrap(), folder)),
+                ))
+            };
+            let ways = [(Way::Container, passing.boxed_local()), (second, serving.boxed_local())];
+            let (found, server) = first_that_serves(Store::Redis, &request, ways).await.unwrap();
+            server.unwrap().stop().await.unwrap();
+            notes.push(found.notes);
+        }
+        assert_eq!(tried.get(), 1);
+        assert_eq!(notes[0], notes[1]);
+        assert_eq!(notes[1], [Store::Redis.not_given(), "no engine answers".to_owned()]);
     }
 
     proptest! {

@@ -45,12 +45,24 @@ pub(super) struct StoreProcess {
 }
 
 impl StoreProcess {
+    /// The process that leads `group`, which keeps what it holds in `folder`.
+    pub(super) fn of(group: ProcessGroup, folder: Folder) -> StoreProcess {
+        StoreProcess { group, folder }
+    }
+
     /// Stops it, and removes what it kept.
     pub(super) async fn stop(mut self) -> Result<(), StoreError> {
         self.group.stop(STOP_PATIENCE).await;
         self.folder.remove().map_err(|source| system("remove the folder of a store", source))
     }
 }
+
+/// Postgres refuses to run as root, and there is nobody else to run it as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "Postgres does not run as root, and this system has neither a user `postgres` nor `nobody`; run as another user, or give --postgres-url"
+)]
+pub struct NoUser;
 
 /// The programs of a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,7 +98,7 @@ pub(super) async fn redis(
         .await?;
     let address = RedisAddress::local(address);
     let found = FoundStore { address, version, way: programs.way, notes: Vec::new() };
-    Ok((found, Server::Process(StoreProcess { group, folder })))
+    Ok((found, Server::Process(StoreProcess::of(group, folder))))
 }
 
 /// Starts a Postgres.
@@ -132,7 +144,7 @@ pub(super) async fn postgres(
     let mut notes: Vec<_> = folder.note().into_iter().collect();
     notes.extend(user.map(|user| format!("runs as {}, since Postgres refuses root", user.name)));
     let found = FoundStore { address, version, way: programs.way, notes };
-    Ok((found, Server::Process(StoreProcess { group, folder })))
+    Ok((found, Server::Process(StoreProcess::of(group, folder))))
 }
 
 /// Private, quick, and durable no longer than the run.
@@ -253,7 +265,11 @@ fn folder(owner: Option<&User>) -> Result<Folder, StoreError> {
 }
 
 /// Whom Postgres can run as, if it cannot run as us.
-pub(super) fn unprivileged_user() -> Result<Option<User>, StoreError> {
+///
+/// # Errors
+///
+/// When we are root, and there is nobody else.
+pub(super) fn unprivileged_user() -> Result<Option<User>, NoUser> {
     if !geteuid().is_root() {
         return Ok(None);
     }
@@ -261,7 +277,7 @@ pub(super) fn unprivileged_user() -> Result<Option<User>, StoreError> {
         .into_iter()
         .find_map(|name| User::from_name(name).ok().flatten())
         .map(Some)
-        .ok_or(StoreError::NoUser)
+        .ok_or(NoUser)
 }
 
 pub(super) fn system(doing: &str, source: io::Error) -> StoreError {

@@ -186,10 +186,14 @@ mod tests {
         user
     }
 
-    /// A folder that everybody can reach, as temporary ones are not.
+    /// A folder that everybody can reach, whatever our own temporary ones are like.
     fn open_folder() -> tempfile::TempDir {
-        let folder = tempfile::tempdir().unwrap();
-        fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
+        folder_of_mode(0o755)
+    }
+
+    fn folder_of_mode(mode: u32) -> tempfile::TempDir {
+        let folder = tempfile::tempdir_in("/tmp").unwrap();
+        fs::set_permissions(folder.path(), Permissions::from_mode(mode)).unwrap();
         folder
     }
 
@@ -204,7 +208,7 @@ mod tests {
 
     #[test]
     fn a_folder_that_the_reader_cannot_reach_is_passed_over_and_said_so() {
-        let (closed, open) = (tempfile::tempdir().unwrap(), open_folder());
+        let (closed, open) = (folder_of_mode(0o700), open_folder());
         let [first, second] = [closed.path().join("c"), open.path().join("c")];
         let candidates = [first.clone(), second.clone()];
         let cache = Cache::choose(&candidates, Some(&stranger()), "r").unwrap();
@@ -216,8 +220,7 @@ mod tests {
 
     #[test]
     fn a_folder_that_others_write_to_does_not_serve() {
-        let folder = open_folder();
-        fs::set_permissions(folder.path(), Permissions::from_mode(0o777)).unwrap();
+        let folder = folder_of_mode(0o777);
         let refused = Cache::in_folder(folder.path(), None, "r").unwrap_err();
         assert!(refused.contains("others can write to"), "{refused}");
     }

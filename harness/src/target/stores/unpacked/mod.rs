@@ -18,7 +18,7 @@ use tokio::sync::Mutex;
 use super::{
     Attempt, PostgresAddress, RedisAddress, Store, StoreError, StoreRequest, Way,
     local::{find_program, is_program, search_folders},
-    process::{self, Programs},
+    process::{self, NoUser, Programs},
 };
 use crate::{runner::steps::Steps, target::supervisor::OwnFolder};
 
@@ -33,6 +33,10 @@ use release::Release;
 /// Where a system says which one it is.
 const OS_RELEASE: &str = "/etc/os-release";
 
+/// Where Postgres as Debian builds it looks for time zones. Who connects asks for UTC, which it does not
+/// know by itself.
+const ZONES: &str = "/usr/share/zoneinfo";
+
 /// How the folder begins in which packages are unpacked before they are complete.
 const UNFINISHED: &str = "unfinished-";
 
@@ -43,9 +47,7 @@ static FETCHING: Mutex<()> = Mutex::const_new(());
 pub(super) async fn redis(request: &StoreRequest) -> Result<Attempt<RedisAddress>, StoreError> {
     match unpacked(request, Store::Redis).await {
         Ok((programs, notes)) => {
-            let (mut found, server) = process::redis(&programs, request.patience).await?;
-            found.notes.extend(notes);
-            Ok(Attempt::Serves(found, server))
+            Ok(Attempt::started(process::redis(&programs, request.patience).await?, notes))
         }
         Err(why) => Ok(Attempt::passed(format!("not unpacked: {why}"))),
     }
@@ -57,9 +59,7 @@ pub(super) async fn postgres(
 ) -> Result<Attempt<PostgresAddress>, StoreError> {
     match unpacked(request, Store::Postgres).await {
         Ok((programs, notes)) => {
-            let (mut found, server) = process::postgres(&programs, request.patience).await?;
-            found.notes.extend(notes);
-            Ok(Attempt::Serves(found, server))
+            Ok(Attempt::started(process::postgres(&programs, request.patience).await?, notes))
         }
         Err(why) => Ok(Attempt::passed(format!("not unpacked: {why}"))),
     }
@@ -82,7 +82,12 @@ enum NotUnpacked {
     Unusable(String),
     /// Somebody must be there whom Postgres can run as.
     #[error(transparent)]
-    NoUser(#[from] StoreError),
+    NoUser(#[from] NoUser),
+    /// The Postgres of a distribution reads the zones of its machine, from one folder and no other.
+    #[error(
+        "Debian's Postgres reads time zones from {ZONES}, and there is no UTC in it; install tzdata"
+    )]
+    NoZones,
     /// The system refused us something.
     #[error("cannot {doing}: {source}")]
     System {
@@ -100,6 +105,9 @@ async fn unpacked(
 ) -> Result<(Programs, Vec<String>), NotUnpacked> {
     let release = fs::read_to_string(OS_RELEASE).ok().and_then(|text| Release::read(&text));
     let release = release.ok_or(NotUnpacked::Foreign)?;
+    if store == Store::Postgres && !Path::new(ZONES).join("UTC").exists() {
+        return Err(NotUnpacked::NoZones);
+    }
     let places = search_folders(request.choice.search_path.as_deref());
     let reader = process::unprivileged_user()?;
     let cache = Cache::choose(&request.choice.caches, reader.as_ref(), &release.folder_name())
