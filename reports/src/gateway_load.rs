@@ -12,6 +12,7 @@ use crate::{
     load::{LoadFailure, as_f64, millis, per_second},
     schema::{Totals, Verdict},
     terminal::{Style, paragraph},
+    times::Times,
 };
 
 /// A load on any gateway: what was asked for, and what callers saw.
@@ -51,7 +52,8 @@ pub struct GatewayLoad {
     pub window: Option<Seen>,
 }
 
-/// What callers saw in some stretch of time. A request belongs to the moment in which it ended.
+/// What callers saw in some stretch of time: requests that began in it, whenever they ended, and those
+/// that began before it and lasted through all of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Seen {
     /// How long it was.
@@ -70,7 +72,7 @@ pub struct Seen {
     /// The gaps between tokens; absent where no stream had two.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gap: Option<Times>,
-    /// Tokens of streams: chunks with content.
+    /// Tokens of streams that succeeded: chunks with content.
     #[serde(default)]
     pub tokens: u64,
     /// Bytes of all bodies, those of failed requests included.
@@ -79,21 +81,6 @@ pub struct Seen {
     /// Requests by gateway, in the order of their addresses.
     #[serde(default)]
     pub by_gateway: Vec<u64>,
-}
-
-/// A distribution of times, in microseconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Times {
-    /// Half of them were no longer.
-    pub p50_us: u64,
-    /// 90 of 100 were no longer.
-    pub p90_us: u64,
-    /// 95 of 100 were no longer.
-    pub p95_us: u64,
-    /// 99 of 100 were no longer.
-    pub p99_us: u64,
-    /// None was longer.
-    pub max_us: u64,
 }
 
 impl GatewayLoad {
@@ -131,7 +118,7 @@ impl Seen {
         per_second(self.answered, self.took_ms)
     }
 
-    /// Tokens in each second, over all streams.
+    /// Tokens in each second, over all streams that succeeded.
     pub fn token_rate(&self) -> f64 {
         per_second(self.tokens, self.took_ms)
     }
@@ -141,19 +128,6 @@ impl Seen {
         [("latency", self.latency), ("TTFT", self.ttft), ("token gap", self.gap)]
             .into_iter()
             .filter_map(|(name, times)| Some((name, times?)))
-    }
-}
-
-impl Times {
-    /// Every point, with its name.
-    pub(crate) fn points(&self) -> [(&'static str, u64); 5] {
-        [
-            ("p50", self.p50_us),
-            ("p90", self.p90_us),
-            ("p95", self.p95_us),
-            ("p99", self.p99_us),
-            ("max", self.max_us),
-        ]
     }
 }
 

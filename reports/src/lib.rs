@@ -13,6 +13,7 @@ use std::io::{self, Write};
 pub mod schema;
 pub mod cache;
 pub mod threshold;
+pub mod times;
 pub mod load;
 pub mod gateway_load;
 pub mod json;

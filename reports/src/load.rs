@@ -16,6 +16,7 @@ use crate::{
     layout::{counted, cut, grouped, printable, span},
     schema::{Totals, Verdict},
     terminal::{Style, paragraph},
+    times::Times,
 };
 
 /// Shapes of log records that are shown. The stored report has them all.
@@ -114,7 +115,7 @@ pub struct LoadWindow {
     pub failed: u64,
     /// How long the answers took; absent where there was none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub latency: Option<Latency>,
+    pub latency: Option<Times>,
     /// Log records at WARN or above.
     pub loud_lines: u64,
     /// Observations that were lost on the way to us.
@@ -168,19 +169,6 @@ pub enum Stands {
     Under,
     /// It cannot be said.
     Unknown,
-}
-
-/// How long answers took, in microseconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Latency {
-    /// Half of them took no longer.
-    pub p50_us: u64,
-    /// 95 of 100 took no longer.
-    pub p95_us: u64,
-    /// 99 of 100 took no longer.
-    pub p99_us: u64,
-    /// None took longer.
-    pub max_us: u64,
 }
 
 /// What was seen from the first request to the last, by everybody who counts them.
@@ -355,7 +343,7 @@ fn requests(shapes: &[&LoadShape], style: Style, out: &mut dyn Write) -> io::Res
     for shape in shapes {
         let mut name = name(shape);
         for window in &shape.windows {
-            let latency = |of: fn(&Latency) -> u64| match &window.latency {
+            let latency = |of: fn(&Times) -> u64| match &window.latency {
                 Some(latency) => format!("{:.1}", millis(of(latency))),
                 None => "-".to_owned(),
             };
@@ -484,7 +472,8 @@ pub(crate) fn per_thousand(window: &LoadWindow) -> String {
     }
 }
 
-pub(crate) fn per_second(count: u64, ms: u64) -> f64 {
+/// How many there are of so many in each second of this time; none where it is no time.
+pub fn per_second(count: u64, ms: u64) -> f64 {
     if ms == 0 { 0.0 } else { as_f64(count) * 1_000.0 / as_f64(ms) }
 }
 
@@ -547,5 +536,14 @@ mod tests {
     fn what_is_written_reads_back_the_same() {
         let written = serde_json::to_string(&samples::load()).unwrap();
         assert_eq!(serde_json::from_str::<Load>(&written).unwrap(), samples::load());
+    }
+
+    #[test]
+    fn a_load_that_was_kept_before_it_told_of_90_of_100_is_still_understood() {
+        let mut written = serde_json::to_value(samples::load()).unwrap();
+        let latency = &mut written["shapes"][0]["windows"][0]["latency"];
+        assert!(latency.as_object_mut().unwrap().remove("p90_us").is_some());
+        let read: Load = serde_json::from_value(written).unwrap();
+        assert_eq!(read.shapes[0].windows[0].latency.unwrap().p95_us, 2_044);
     }
 }

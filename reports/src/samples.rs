@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 
 use crate::{
     cache::{Cache, CacheClass, CacheNumbers, CacheReplica, CacheWorker},
-    gateway_load::{GatewayLoad, Seen, Times},
+    gateway_load::{GatewayLoad, Seen},
     load::{
-        Callers, Latency, Load, LoadFailure, LoadShape, LoadWindow, Query, ReadBound, Slope,
-        Stands, Whole,
+        Callers, Load, LoadFailure, LoadShape, LoadWindow, Query, ReadBound, Slope, Stands, Whole,
     },
     schema::{
         Bounds, Capability, CapabilityState, CheckReport, EvidenceLine, Exchange, Exit, Kill, Lane,
@@ -15,6 +14,7 @@ use crate::{
         Verdict, Violation, Way, Wire,
     },
     threshold::Threshold,
+    times::Times,
 };
 
 /// One check, which passed.
@@ -477,7 +477,13 @@ fn window(asked_ms: u64, calls: u64, stands: Stands) -> LoadWindow {
         stands,
         answered: 6_650,
         failed: 7,
-        latency: Some(Latency { p50_us: 812, p95_us: 2_044, p99_us: 9_120, max_us: 1_023_999 }),
+        latency: Some(Times {
+            p50_us: 812,
+            p90_us: 1_733,
+            p95_us: 2_044,
+            p99_us: 9_120,
+            max_us: 1_023_999,
+        }),
         loud_lines: 4,
         lost: 0,
         by_replica: vec![6_657],

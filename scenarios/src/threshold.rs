@@ -322,11 +322,14 @@ impl Threshold {
         self.labels
     }
 
+    /// Whether a value of this measure, with these labels, is one that it is about.
+    pub fn is_about(&self, measure: Measure, labels: Labels) -> bool {
+        measure == self.measure && labels.are_asked_for_by(&self.labels)
+    }
+
     /// Compares it with all that was measured.
     pub fn judge(&self, measured: &[Measured]) -> Judged {
-        let asked = measured
-            .iter()
-            .filter(|it| it.measure == self.measure && it.labels.are_asked_for_by(&self.labels));
+        let asked = measured.iter().filter(|it| self.is_about(it.measure, it.labels));
         let mut worst: Option<(f64, Measured)> = None;
         let mut missing = None;
         for it in asked {

@@ -4,9 +4,8 @@
 //! an experiment ended.
 
 use reports::{load::Load, schema::Verdict};
-use tokio::sync::watch;
 
-use super::{ExitStatus, interrupt::interrupted, progress::Progress};
+use super::{ExitStatus, interrupt::stopping_in_good_order, progress::Progress};
 use crate::{
     load::{
         Experiment, Fate, Measured,
@@ -29,21 +28,9 @@ pub(super) struct Driven {
 /// Drives an experiment.
 pub(super) async fn drive(experiment: &Experiment, progress: &mut Progress<'_>) -> Driven {
     let mut measured = Vec::new();
-    let stop = watch::Sender::new(false);
-    let ended = {
-        let run = experiment.run(stop.subscribe(), progress, &mut measured);
-        tokio::pin!(run);
-        tokio::select! {
-            ended = &mut run => ended,
-            () = interrupted() => {
-                // What was started is stopped in good order, and what was seen is told.
-                stop.send_replace(true);
-                run.await
-            }
-        }
-    };
+    let run = async |stop| experiment.run(stop, progress, &mut measured).await;
+    let (ended, stopped) = stopping_in_good_order(run).await;
     progress.end();
-    let stopped = *stop.borrow();
     Driven { measured, ended, stopped }
 }
 

@@ -39,6 +39,27 @@ pub(super) async fn interrupted() {
     }
 }
 
+/// Does `work`, which is told once somebody wants us to end, and ends in good order then. Says with what
+/// it came to whether that was so.
+pub(super) async fn stopping_in_good_order<T>(
+    work: impl AsyncFnOnce(watch::Receiver<bool>) -> T,
+) -> (T, bool) {
+    let stop = watch::Sender::new(false);
+    let done = {
+        let work = work(stop.subscribe());
+        tokio::pin!(work);
+        tokio::select! {
+            done = &mut work => done,
+            () = interrupted() => {
+                stop.send_replace(true);
+                work.await
+            }
+        }
+    };
+    let stopped = *stop.borrow();
+    (done, stopped)
+}
+
 #[expect(
     clippy::disallowed_methods,
     reason = "the person at the terminal will not wait any longer"

@@ -3,16 +3,17 @@
 //! It has a process group of its own, so a Ctrl-C at the terminal reaches us alone and we stop it in
 //! good order. It leaves when its input ends, and the supervisor sees to it that it does.
 
-use std::{io, path::Path, process::Stdio, time::Duration};
+use std::{io, ops::ControlFlow, path::Path, process::Stdio, time::Duration};
 
 use nix::{sys::signal::Signal, unistd::Pid};
 use scenarios::{
     attack::STOP,
-    order::{Order, Told},
+    order::{Order, Outcome, Progress, Told},
 };
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines},
     process::{Child, ChildStdin, ChildStdout, Command},
+    sync::watch,
     time::timeout,
 };
 
@@ -47,8 +48,55 @@ pub enum AttackerError {
     Silent,
 }
 
+/// What is heard of an attack before it is over.
+pub enum Heard {
+    /// It is being stopped; the last answers are waited for.
+    Stopping,
+    /// How far it is.
+    Progress(Progress),
+    /// All callers are there.
+    AllThere,
+    /// This window has ended.
+    WindowEnded(usize),
+}
+
+/// Has a process of `program` carry out an order to its end, or until `stop` or `heard` says so. What
+/// happens meanwhile is told to `heard`.
+///
+/// # Errors
+///
+/// When the process cannot be started or followed.
+pub async fn follow(
+    program: &Path,
+    order: &Order,
+    mut stop: watch::Receiver<bool>,
+    mut heard: impl AsyncFnMut(Heard) -> ControlFlow<()>,
+) -> Result<Outcome, AttackerError> {
+    let mut attacker = Attacker::start(program, order).await?;
+    let mut stopping = false;
+    let outcome = loop {
+        let told = tokio::select! {
+            biased;
+            _ = stop.wait_for(|stop| *stop), if !stopping => Heard::Stopping,
+            told = attacker.told() => match told? {
+                Told::Progress(progress) => Heard::Progress(progress),
+                Told::AllThere => Heard::AllThere,
+                Told::WindowEnded { window } => Heard::WindowEnded(window),
+                Told::Ended(outcome) => break *outcome,
+            },
+        };
+        let is_wish = matches!(told, Heard::Stopping);
+        if (heard(told).await.is_break() || is_wish) && !stopping {
+            stopping = true;
+            attacker.stop().await;
+        }
+    };
+    attacker.ended().await?;
+    Ok(outcome)
+}
+
 /// A process that attacks. It is killed when this is dropped.
-pub struct Attacker {
+struct Attacker {
     child: Child,
     input: ChildStdin,
     lines: Lines<BufReader<ChildStdout>>,
@@ -61,7 +109,7 @@ impl Attacker {
     /// # Errors
     ///
     /// When it cannot be started.
-    pub async fn start(program: &Path, order: &Order) -> Result<Attacker, AttackerError> {
+    async fn start(program: &Path, order: &Order) -> Result<Attacker, AttackerError> {
         let system = |doing| move |source| AttackerError::System { doing, source };
         let (mark, value) = supervisor::mark();
         let mut child = Command::new(program)
@@ -94,7 +142,7 @@ impl Attacker {
     /// # Errors
     ///
     /// When it ends, is silent for too long, or says something else.
-    pub async fn told(&mut self) -> Result<Told, AttackerError> {
+    async fn told(&mut self) -> Result<Told, AttackerError> {
         let line = timeout(SILENCE, self.lines.next_line()).await;
         let line = line.map_err(|_| AttackerError::Silent)?;
         match line.map_err(|source| AttackerError::System { doing: "read", source })? {
@@ -109,7 +157,7 @@ impl Attacker {
     }
 
     /// Has it stop in good order. It still tells what it came to.
-    pub async fn stop(&mut self) {
+    async fn stop(&mut self) {
         // One that does not listen has just ended by itself, and what it told last tells how.
         drop(self.say(STOP).await);
     }
@@ -119,7 +167,7 @@ impl Attacker {
     /// # Errors
     ///
     /// When it cannot be waited for, or does not end.
-    pub async fn ended(self) -> Result<(), AttackerError> {
+    async fn ended(self) -> Result<(), AttackerError> {
         let Attacker { mut child, input, lines, ward } = self;
         drop(input);
         drop(lines);
@@ -173,6 +221,52 @@ mod tests {
         let mut attacker = Attacker::start(&program, &NOTHING).await.unwrap();
         attacker.child.wait().await.unwrap();
         attacker
+    }
+
+    /// A process that tells how far it is, and what it came to once it is told to stop.
+    async fn follow_one_that_waits(
+        heard: impl AsyncFnMut(Heard) -> ControlFlow<()>,
+        stop: watch::Receiver<bool>,
+    ) -> Outcome {
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("program");
+        let line = |told| serde_json::to_string(&told).unwrap();
+        let first = line(Told::Progress(Progress::default()));
+        let last = line(Told::Ended(Box::new(Outcome { sent: 7, ..Outcome::default() })));
+        let script =
+            format!("#!/bin/sh\nread -r order\necho '{first}'\nread -r stop\necho '{last}'\n");
+        fs::write(&program, script).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o700)).unwrap();
+        follow(&program, &NOTHING, stop, heard).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn whoever_hears_of_an_attack_may_have_it_stopped() {
+        let wish = watch::Sender::new(false);
+        let mut heard = 0;
+        let hears = async |told| {
+            heard += 1;
+            match told {
+                Heard::Progress(_) => ControlFlow::Break(()),
+                Heard::Stopping | Heard::AllThere | Heard::WindowEnded(_) => {
+                    ControlFlow::Continue(())
+                }
+            }
+        };
+        assert_eq!(follow_one_that_waits(hears, wish.subscribe()).await.sent, 7);
+        assert_eq!(heard, 1);
+    }
+
+    #[tokio::test]
+    async fn a_wish_to_stop_is_heard_and_passed_on_once() {
+        let wish = watch::Sender::new(true);
+        let mut stopping = 0;
+        let hears = async |told| {
+            stopping += u32::from(matches!(told, Heard::Stopping));
+            ControlFlow::Continue(())
+        };
+        assert_eq!(follow_one_that_waits(hears, wish.subscribe()).await.sent, 7);
+        assert_eq!(stopping, 1);
     }
 
     #[tokio::test]

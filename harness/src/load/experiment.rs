@@ -1,18 +1,17 @@
 //! Puts a target under the same load in one shape after another, and keeps what was seen.
 
-use std::{num::NonZeroU8, path::Path, time::Duration};
+use std::{num::NonZeroU8, ops::ControlFlow, path::Path, time::Duration};
 
 use scenarios::{
     LoadProfile,
-    causes::with_causes,
     load_profile::SharedCache,
-    order::{Counted, Order, Outcome, Told, Window as AttackWindow},
+    order::{Counted, Order, Outcome, Window as AttackWindow},
     scenario::Act,
 };
 use tokio::sync::watch;
 
 use super::{
-    attacker::{Attacker, AttackerError},
+    attacker::{self, AttackerError, Heard},
     keys::{self, Issued},
 };
 use crate::{
@@ -98,7 +97,7 @@ pub struct Measured {
 pub enum Fate {
     /// It was under load.
     Measured(Box<Numbers>),
-    /// The target cannot be had in this shape.
+    /// By its description, the target cannot be had in this shape.
     NotAvailable(String),
     /// It was stopped before there was anything to see.
     Stopped,
@@ -252,7 +251,7 @@ impl Experiment {
             let stopped = *stop.borrow();
             let fate = match stopped {
                 true => Fate::Stopped,
-                false => self.shape(*shape, &named, &mut stop, watcher).await?,
+                false => self.shape(number, *shape, &named, &mut stop, watcher).await?,
             };
             let ended = ended_by_itself(&fate);
             measured.push(Measured { shape: *shape, fate });
@@ -265,12 +264,15 @@ impl Experiment {
 
     async fn shape(
         &self,
+        number: u32,
         shape: Topology,
         named: &str,
         stop: &mut watch::Receiver<bool>,
         watcher: &mut dyn Watcher,
     ) -> Result<Fate, ExperimentError> {
         let mut request = self.request.clone();
+        // In a Redis that all shapes use, ids of another run keep them apart.
+        request.run = request.run.wrapping_add(number);
         if let Reach::Managed(managed) = &mut request.description.reach {
             if let Some(gap) = without_redis(managed).filter(|_| !shape.redis) {
                 return Ok(Fate::NotAvailable(format!(
@@ -290,7 +292,6 @@ impl Experiment {
         };
         let mut reached = match reached {
             Ok(reached) => reached,
-            Err(error) if !shape.redis => return Ok(Fate::NotAvailable(with_causes(&error))),
             Err(error) => return Err(error.into()),
         };
         let numbers = self.load(&mut reached, named, stop, watcher).await;
@@ -382,32 +383,18 @@ impl Experiment {
         order: &Order,
         reached: &mut Reached,
         named: &str,
-        stop: &mut watch::Receiver<bool>,
+        stop: &watch::Receiver<bool>,
         watcher: &mut dyn Watcher,
     ) -> Result<Seen, ExperimentError> {
-        let mut attacker = Attacker::start(self.program(), order).await?;
         let windows = self.windows();
-        let (mut began, mut ends, mut stopping) = (None, Vec::new(), false);
-        let mut ended = None;
-        let outcome = loop {
-            let told = tokio::select! {
-                biased;
-                _ = stop.wait_for(|stop| *stop), if !stopping => {
-                    stopping = true;
-                    attacker.stop().await;
-                    continue;
-                }
-                told = attacker.told() => told?,
-            };
+        let (mut began, mut ends, mut ended) = (None, Vec::new(), None);
+        let hears = async |heard| {
             if ended.is_none() {
                 ended = reached.ended();
-                if ended.is_some() && !stopping {
-                    stopping = true;
-                    attacker.stop().await;
-                }
             }
-            match told {
-                Told::Progress(progress) => watcher.goes_on(&format!(
+            match heard {
+                Heard::Stopping => {}
+                Heard::Progress(progress) => watcher.goes_on(&format!(
                     "{named}: {} callers, {} answered, {} failed; window {} of {}",
                     progress.callers,
                     progress.answered,
@@ -415,22 +402,22 @@ impl Experiment {
                     if began.is_some() { ends.len() + 1 } else { 0 },
                     windows.len()
                 )),
-                Told::AllThere => {
+                Heard::AllThere => {
                     began = Some(Moment::of(reached).await);
                     watcher.step(&format!("{named}: all {} callers are there", order.callers));
                 }
                 // Nobody knows what a window would have come to if everybody had lived.
-                Told::WindowEnded { .. } if ended.is_some() => {}
-                Told::WindowEnded { window } => {
+                Heard::WindowEnded(_) if ended.is_some() => {}
+                Heard::WindowEnded(window) => {
                     ends.push(Moment::of(reached).await);
                     let length = windows.get(window).copied().unwrap_or_default();
                     let length = scenarios::duration::text(length);
                     watcher.step(&format!("{named}: the window of {length} has ended"));
                 }
-                Told::Ended(outcome) => break *outcome,
             }
+            if ended.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
-        attacker.ended().await?;
+        let outcome = attacker::follow(self.program(), order, stop.clone(), hears).await?;
         let cut_short = match (ended, &began) {
             (Some((replica, how)), _) => Some(CutShort::Ended { replica, how }),
             (None, _) if outcome.stopped => Some(CutShort::Stopped),

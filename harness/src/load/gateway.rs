@@ -1,23 +1,24 @@
 //! Has callers put any gateway under load, and tells what they saw: only an address and keys are known
 //! of it.
 
-use std::{path::Path, time::Duration};
+use std::{ops::ControlFlow, path::Path, time::Duration};
 
 use reports::{
-    gateway_load::{GatewayLoad, Seen, Times},
+    gateway_load::{GatewayLoad, Seen},
     load::LoadFailure,
     schema::Verdict,
+    times::Times,
 };
 use scenarios::{
     Latencies,
-    order::{Counted, Order, Outcome, Progress, Told},
+    order::{Counted, Order, Outcome, Progress},
     scenario::Act,
     threshold::{self, Labels, Measure, Point},
 };
 use tokio::sync::watch;
 
 use super::{
-    attacker::{Attacker, AttackerError},
+    attacker::{self, AttackerError, Heard},
     experiment::Watcher,
     slope::float,
 };
@@ -34,43 +35,32 @@ const STILL: u64 = 5;
 pub async fn drive(
     program: &Path,
     order: &Order,
-    mut stop: watch::Receiver<bool>,
+    stop: watch::Receiver<bool>,
     watcher: &mut dyn Watcher,
 ) -> Result<Outcome, AttackerError> {
-    let mut attacker = Attacker::start(program, order).await?;
-    let (mut stopping, mut latest, mut heard) = (false, Progress::default(), 0);
+    let (mut latest, mut told) = (Progress::default(), 0);
     let mut stage = Stage::Ramp;
-    let outcome = loop {
-        let told = tokio::select! {
-            biased;
-            _ = stop.wait_for(|stop| *stop), if !stopping => {
-                stopping = true;
-                attacker.stop().await;
-                watcher.step("stopping: the last answers are waited for");
-                continue;
-            }
-            told = attacker.told() => told?,
-        };
-        match told {
-            Told::Progress(progress) => {
+    let hears = async |heard| {
+        match heard {
+            Heard::Stopping => watcher.step("stopping: the last answers are waited for"),
+            Heard::Progress(progress) => {
                 let line = line(order, stage, &latest, &progress);
                 latest = progress;
-                heard += 1;
-                match heard % STILL {
+                told += 1;
+                match told % STILL {
                     0 => watcher.step(&line),
                     _ => watcher.goes_on(&line),
                 }
             }
-            Told::AllThere => {
+            Heard::AllThere => {
                 stage = Stage::Window { since: latest.after_us };
                 watcher.step(&format!("all {} callers are there", order.callers));
             }
-            Told::WindowEnded { .. } => stage = Stage::Over,
-            Told::Ended(outcome) => break *outcome,
+            Heard::WindowEnded(_) => stage = Stage::Over,
         }
+        ControlFlow::Continue(())
     };
-    attacker.ended().await?;
-    Ok(outcome)
+    attacker::follow(program, order, stop, hears).await
 }
 
 /// Where a load is.
@@ -126,7 +116,8 @@ pub struct Asked<'a> {
 pub fn told(asked: &Asked<'_>, outcome: &Outcome) -> GatewayLoad {
     let order = asked.order;
     let length = order.windows.last().map_or(Duration::ZERO, |window| window.0);
-    let window = outcome.windows.last().map(|counted| seen(counted, length));
+    let window = outcome.windows.last().filter(|_| !outcome.stopped);
+    let window = window.map(|counted| seen(counted, length));
     let whole = seen(&outcome.whole, Duration::from_micros(outcome.took_us));
     let reason = if outcome.stopped {
         Some("it was stopped before its end, so thresholds have no evidence".to_owned())
@@ -156,33 +147,51 @@ pub fn told(asked: &Asked<'_>, outcome: &Outcome) -> GatewayLoad {
     }
 }
 
+/// What a load whose callers do this measures.
+pub fn measures(act: Act) -> impl Iterator<Item = Measure> {
+    Measure::ALL.into_iter().filter(move |measure| match measure {
+        Measure::Latency(_) | Measure::ErrorRate | Measure::Rate => true,
+        Measure::Ttft(_) | Measure::Gap(_) | Measure::TokenRate => act == Act::StreamedChat,
+        Measure::HitRatio
+        | Measure::SqlPerWarmRequest
+        | Measure::RedisPerWarmRequest
+        | Measure::LogLinesPer1000
+        | Measure::ReadsSlope => false,
+    })
+}
+
 /// What thresholds can be about: what was seen while all callers were there. Where that was cut short,
 /// all of it is measured as nothing.
 pub fn measured(act: Act, load: &GatewayLoad) -> Vec<threshold::Measured> {
     let window = load.window.as_ref().filter(|window| window.requests() > 0);
     let requests = window.map_or(0, Seen::requests);
-    let mut all = Vec::new();
-    let mut tell = |measure, value| {
-        let labels = Labels::default();
-        all.push(threshold::Measured { measure, labels, value, requests });
-    };
-    for point in Point::ALL {
-        let at = |times: fn(&Seen) -> Option<Times>| Some(float(of(times(window?)?, point)));
-        tell(Measure::Latency(point), at(|seen| seen.latency));
-        if act == Act::StreamedChat {
-            tell(Measure::Ttft(point), at(|seen| seen.ttft));
-            tell(Measure::Gap(point), at(|seen| seen.gap));
-        }
-    }
-    tell(Measure::Rate, window.map(Seen::rate));
-    tell(Measure::ErrorRate, window.map(|seen| float(seen.failures()) / float(requests)));
-    if act == Act::StreamedChat {
-        tell(Measure::TokenRate, window.map(Seen::token_rate));
-    }
-    all
+    let labels = Labels::default();
+    measures(act)
+        .map(|measure| {
+            let value = window.and_then(|window| value(measure, window));
+            threshold::Measured { measure, labels, value, requests }
+        })
+        .collect()
 }
 
-fn of(times: Times, point: Point) -> u64 {
+fn value(measure: Measure, seen: &Seen) -> Option<f64> {
+    match measure {
+        Measure::Latency(point) => Some(float(of(seen.latency?, point))),
+        Measure::Ttft(point) => Some(float(of(seen.ttft?, point))),
+        Measure::Gap(point) => Some(float(of(seen.gap?, point))),
+        Measure::ErrorRate => Some(float(seen.failures()) / float(seen.requests())),
+        Measure::Rate => Some(seen.rate()),
+        Measure::TokenRate => Some(seen.token_rate()),
+        Measure::HitRatio
+        | Measure::SqlPerWarmRequest
+        | Measure::RedisPerWarmRequest
+        | Measure::LogLinesPer1000
+        | Measure::ReadsSlope => None,
+    }
+}
+
+/// A point of a distribution, in microseconds.
+pub(super) fn of(times: Times, point: Point) -> u64 {
     match point {
         Point::P50 => times.p50_us,
         Point::P90 => times.p90_us,
@@ -214,7 +223,8 @@ fn seen(counted: &Counted, took: Duration) -> Seen {
     }
 }
 
-fn times(latencies: &Latencies) -> Option<Times> {
+/// The points of a distribution; nothing where nothing was counted.
+pub(super) fn times(latencies: &Latencies) -> Option<Times> {
     let at = |point: Point| latencies.quantile(point.share()).map(whole_micros);
     Some(Times {
         p50_us: at(Point::P50)?,
@@ -298,7 +308,7 @@ mod tests {
             ("error_rate < 5%", Kept::No),
             ("rate == 9.5/s", Kept::Yes),
             ("token_rate == 47.5", Kept::Yes),
-            ("hit_ratio >= 0.5", Kept::Unknown),
+            ("latency_p90 <= 19ms", Kept::No),
         ] {
             assert_eq!(kept(threshold, &load), expected, "{threshold}");
         }
@@ -314,6 +324,10 @@ mod tests {
             assert_eq!(kept("ttft_p50 <= 1s", load), Kept::Unknown);
         }
         assert_eq!(kept("error_rate <= 1%", &cut_short), Kept::Unknown);
+        // A window that was to end while the last answers came.
+        let stopped = load(vec![counted(95, 5)], true);
+        assert_eq!((stopped.verdict, &stopped.window), (Verdict::Inconclusive, &None));
+        assert_eq!(kept("error_rate <= 1%", &stopped), Kept::Unknown);
         assert_eq!(kept("error_rate <= 1%", &refused), Kept::No);
     }
 

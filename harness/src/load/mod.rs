@@ -6,11 +6,13 @@
 //! a window and of all shapes may be; [`told`] puts it into the report. The two are pure.
 //!
 //! Of any other gateway nothing is known but its address and a key. [`preflight`] asks it once, and
-//! [`gateway`] has callers put it under load and tells what they saw.
+//! [`gateway`] has callers put it under load and tells what they saw. [`descriptors`] are what each caller
+//! takes one of.
 
 pub mod experiment;
 pub mod keys;
 pub mod attacker;
+pub mod descriptors;
 pub mod bound;
 pub mod slope;
 pub mod told;

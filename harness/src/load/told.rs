@@ -1,23 +1,26 @@
 //! From the numbers of an experiment to its part of the report. Pure.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use reports::{
     load::{
-        Callers, Latency, Load, LoadFailure, LoadShape, LoadWindow, Query, Slope, Stands, Whole,
+        Callers, Load, LoadFailure, LoadShape, LoadWindow, Query, Slope, Stands, Whole, per_second,
     },
     schema::Verdict,
 };
 use scenarios::{
     KeyClass, LoadProfile,
     load_profile::Balance,
-    order::Counted,
     threshold::{self, Labels, Measure, Point},
 };
 
 use super::{
     bound::{bound, stands},
     experiment::{Fate, Measured, Numbers, WindowNumbers},
+    gateway::{of, times},
     slope::{float, slope},
 };
 use crate::{
@@ -63,6 +66,27 @@ pub fn told(profile: &LoadProfile, lifetime: Duration, measured: &[Measured]) ->
     }
 }
 
+/// What a load with this profile measures on these shapes, and with which labels.
+pub fn measures(profile: &LoadProfile, shapes: &[Topology]) -> Vec<(Measure, Labels)> {
+    let class = Labels::class(profile.callers.key_class);
+    let sharing = shapes.iter().filter(|shape| shape.redis);
+    let processes: BTreeSet<_> = sharing.map(|shape| shape.processes()).collect();
+    Measure::ALL
+        .into_iter()
+        .filter_map(|measure| match measure {
+            Measure::HitRatio | Measure::Latency(_) | Measure::ErrorRate => Some((measure, class)),
+            Measure::Rate | Measure::LogLinesPer1000 => Some((measure, Labels::default())),
+            // One point has no slope.
+            Measure::ReadsSlope => (processes.len() > 1).then_some((measure, Labels::default())),
+            Measure::SqlPerWarmRequest
+            | Measure::RedisPerWarmRequest
+            | Measure::Ttft(_)
+            | Measure::Gap(_)
+            | Measure::TokenRate => None,
+        })
+        .collect()
+}
+
 /// What thresholds can be about: of each shape, the longest window and, for the cache, all of it.
 ///
 /// A shape that was not seen to its end is measured as nothing, so that no threshold takes the others
@@ -86,11 +110,12 @@ pub fn measured(
         let mut tell = |measure, labels, value| {
             all.push(threshold::Measured { measure, labels, value, requests });
         };
-        let latency = |of: fn(&Latency) -> u64| window?.latency.as_ref().map(|it| float(of(it)));
-        tell(Measure::Latency(Point::P50), labels, latency(|it| it.p50_us));
-        tell(Measure::Latency(Point::P95), labels, latency(|it| it.p95_us));
-        tell(Measure::Latency(Point::P99), labels, latency(|it| it.p99_us));
-        tell(Measure::Latency(Point::Max), labels, latency(|it| it.max_us));
+        for point in Point::ALL {
+            let value = window.and_then(|window| Some(float(of(window.latency?, point))));
+            tell(Measure::Latency(point), labels, value);
+        }
+        let rate = window.map(|window| per_second(window.answered, window.asked_ms));
+        tell(Measure::Rate, Labels::default(), rate);
         let share = |of: fn(&LoadWindow) -> u64| {
             window.filter(|_| requests > 0).map(|window| float(of(window)) / float(requests))
         };
@@ -238,7 +263,7 @@ fn one_window(window: &WindowNumbers, keys: u8, lifetime: Duration, caches: u16)
         stands: if believed { stands(bound, query.calls) } else { Stands::Unknown },
         answered,
         failed,
-        latency: latency(&window.counted),
+        latency: times(&window.counted.latencies),
         loud_lines: window.lines.loud,
         lost: window.lost,
         by_replica: window.counted.by_replica.clone(),
@@ -256,16 +281,6 @@ fn is_too_much(failed: u64, requests: u64) -> bool {
 
 fn by_kind(reads: &BTreeMap<Kind, u64>) -> BTreeMap<String, u64> {
     reads.iter().map(|(kind, count)| (kind.to_string(), *count)).collect()
-}
-
-fn latency(counted: &Counted) -> Option<Latency> {
-    let at = |share| counted.latencies.quantile(share).map(whole_micros);
-    Some(Latency {
-        p50_us: at(0.5)?,
-        p95_us: at(0.95)?,
-        p99_us: at(0.99)?,
-        max_us: counted.latencies.max().map(whole_micros)?,
-    })
 }
 
 fn whole(numbers: &Numbers) -> Whole {
@@ -324,7 +339,10 @@ fn millis(time: Duration) -> u64 {
 mod tests {
     use std::num::NonZeroU8;
 
-    use scenarios::{order::Outcome, threshold::Kept};
+    use scenarios::{
+        order::{Counted, Outcome},
+        threshold::Kept,
+    };
 
     use super::*;
     use crate::{
@@ -513,6 +531,17 @@ mod tests {
         assert_eq!(judge("error_rate <= 0%"), Kept::No);
         assert_eq!(judge("latency_p95{class=plain} <= 3ms"), Kept::Yes);
         assert_eq!(judge("latency_max < 1ms"), Kept::No);
+        assert_eq!(judge("latency_p90 <= 1ms"), Kept::No);
+        assert_eq!(judge("latency_p90 <= 3ms"), Kept::Yes);
+        // The worst is 995 answers in 25 s.
+        assert_eq!(judge("rate >= 39/s"), Kept::Yes);
+        assert_eq!(judge("rate >= 39.9/s"), Kept::No);
+        let told: BTreeSet<_> = all.iter().map(|it| (it.measure, it.labels)).collect();
+        let shapes = shapes.map(|it| it.shape);
+        assert_eq!(told, measures(&profile(), &shapes).into_iter().collect());
+        let slope =
+            |shapes| measures(&profile(), shapes).iter().any(|it| it.0 == Measure::ReadsSlope);
+        assert!(slope(&shapes) && !slope(&shapes[..1]));
         assert_eq!(judge("reads_slope <= 0.1"), Kept::Yes);
         assert_eq!(judge("hit_ratio >= 0.92"), Kept::Yes);
         assert_eq!(judge("hit_ratio >= 0.93"), Kept::No);

@@ -3,13 +3,14 @@
 use std::{cmp::Reverse, collections::BTreeMap};
 
 use crate::{
-    gateway_load::{self, GatewayLoad, Seen, Times},
+    gateway_load::{self, GatewayLoad, Seen},
     layout::{counted, grouped, span},
     load::{
-        Latency, Load, LoadShape, LoadWindow, Slope, as_f64, callers, millis, name, per_second,
+        Load, LoadShape, LoadWindow, Slope, as_f64, callers, millis, name, per_second,
         per_thousand, slope_told, stands,
     },
     schema::Verdict,
+    times::Times,
 };
 
 use super::{
@@ -212,7 +213,7 @@ fn requests(shapes: &[&LoadShape], page: &mut Markup) {
         page,
         |body| {
             for (shape, window) in windows(shapes) {
-                let latency = |of: fn(&Latency) -> u64| match &window.latency {
+                let latency = |of: fn(&Times) -> u64| match &window.latency {
                     Some(latency) => format!("{:.1}", millis(of(latency))),
                     None => "-".to_owned(),
                 };
@@ -292,7 +293,7 @@ fn reads_chart(longest: &[Longest<'_>], page: &mut Markup) {
 /// Shapes of equally many processes stand beside each other, since they differ in this.
 fn latency_chart(longest: &[Longest<'_>], page: &mut Markup) {
     let placed = || longest.iter().zip(0u32..).map(|(it, place)| (f64::from(place), it));
-    let series = |name, mark, of: fn(&Latency) -> u64| Series {
+    let series = |name, mark, of: fn(&Times) -> u64| Series {
         name,
         mark,
         points: placed()
