@@ -115,8 +115,10 @@ struct Came {
 fn measure_bare(url: &str) -> io::Result<Came> {
     let mut process = child("bare", url)?;
     let line = process.line()?;
-    let answered: f64 = line.trim().parse().map_err(io::Error::other)?;
-    process.came(answered / LENGTH.as_secs_f64(), answered)
+    let (window, all) =
+        line.trim().split_once(' ').ok_or_else(|| io::Error::other("no answers were told"))?;
+    let number = |text: &str| text.parse::<f64>().map_err(io::Error::other);
+    process.came(number(window)? / LENGTH.as_secs_f64(), number(all)?)
 }
 
 fn measure_callers(order: &Order) -> io::Result<Came> {
@@ -232,37 +234,43 @@ fn serve() -> io::Result<()> {
 }
 
 /// As many tasks as there are callers, each of which asks again once it is answered, and nothing more.
+/// Tells how many of the answers belong to the window, and how many there were in all: the ramp costs
+/// processor time too.
 fn bare(url: &str) -> io::Result<()> {
-    let answered = Runtime::new()?.block_on(async {
+    let (window, all) = Runtime::new()?.block_on(async {
         let client = reqwest::Client::builder().no_proxy().tls_certs_only([]).build();
         let client = client.map_err(io::Error::other)?;
-        let answered = Arc::new(AtomicU64::new(0));
+        let (window, all) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
         let (begin, end) = (now() + RAMP, now() + RAMP + LENGTH);
         let callers = (0..CALLERS).map(|caller| {
-            let (client, answered) = (client.clone(), Arc::clone(&answered));
+            let (client, window, all) = (client.clone(), Arc::clone(&window), Arc::clone(&all));
             let at = format!("{url}{}", steady_chat::PATH);
             tokio::spawn(async move {
                 let mut turn = 0;
-                while now() < end {
+                loop {
+                    let began = now();
+                    if began >= end {
+                        return Ok::<_, reqwest::Error>(());
+                    }
                     let caller = usize::try_from(caller).unwrap_or_default();
                     let prompt = Prompt::new("mock-ok", "bench", caller, turn);
                     let request = client.post(&at).bearer_auth("sk-bench").json(&prompt);
                     let body = request.send().await?.bytes().await?;
-                    let ended = now();
-                    if steady_chat::is_answer(&body) && begin <= ended && ended < end {
-                        answered.fetch_add(1, Ordering::Relaxed);
+                    if steady_chat::is_answer(&body) {
+                        all.fetch_add(1, Ordering::Relaxed);
+                        window.fetch_add(u64::from(begin <= began), Ordering::Relaxed);
                     }
                     turn += 1;
                 }
-                Ok::<_, reqwest::Error>(())
             })
         });
         for caller in callers.collect::<Vec<_>>() {
             caller.await.map_err(io::Error::other)?.map_err(io::Error::other)?;
         }
-        Ok::<_, io::Error>(answered.load(Ordering::Relaxed))
+        let count = |answers: &AtomicU64| answers.load(Ordering::Relaxed);
+        Ok::<_, io::Error>((count(&window), count(&all)))
     })?;
-    writeln!(io::stdout(), "{answered}")?;
+    writeln!(io::stdout(), "{window} {all}")?;
     tell_cost()
 }
 
