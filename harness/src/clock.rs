@@ -67,7 +67,7 @@ pub fn unix_seconds() -> u64 {
 }
 
 /// A number that differs from run to run. Ids are made unique by it, and a run that was given no seed
-/// takes it as its seed; no plan depends on it in any other way.
+/// has one from it; no plan depends on it in any other way.
 #[expect(clippy::disallowed_methods, reason = "this is the clock")]
 pub fn number_of_this_run() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -76,6 +76,11 @@ pub fn number_of_this_run() -> u64 {
     let mixed = (nanos ^ (nanos >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     mixed ^ (mixed >> 31)
+}
+
+/// The seed of a run that was given none: short enough to be typed again.
+pub fn new_seed() -> u64 {
+    number_of_this_run() % 1_000_000_000
 }
 
 #[cfg(test)]

@@ -22,12 +22,16 @@ use reports::{Format, RunReport};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
+    clock::unix_seconds,
     history::{HISTORY_VERSION, History},
     verdict::Verdict,
 };
 
 /// The file of a run that is its report as a page.
 const PAGE: &str = "report.html";
+
+/// How many runs of one name may begin in one second.
+const MOST_AT_ONCE: u32 = 1_000;
 
 /// Why a run cannot be kept, or read again.
 ///
@@ -88,6 +92,21 @@ pub struct RunFacts {
     pub tool: String,
 }
 
+impl RunFacts {
+    /// Those of a run that begins now. Its id is the moment, and then `name`.
+    pub fn of_now(name: &str, target: &str, seed: u64, cases: u32) -> RunFacts {
+        let started = unix_seconds();
+        RunFacts {
+            id: format!("{started}-{name}"),
+            seed,
+            started,
+            target: target.to_owned(),
+            cases,
+            tool: env!("CARGO_PKG_VERSION").to_owned(),
+        }
+    }
+}
+
 /// A case, as it is kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredCase {
@@ -132,15 +151,30 @@ impl RunFolder {
         attempted.map_err(unwritable)
     }
 
-    /// Makes the folder of a new run below `runs`.
+    /// Makes the folder of a new run below `runs`. Where its id is another run's, which began in the same
+    /// second, it gets a number, in `facts` too.
     ///
     /// # Errors
     ///
     /// When it cannot be made or written to.
-    pub fn create(runs: &Path, facts: &RunFacts) -> Result<RunFolder, RunStoreError> {
-        let path = runs.join(&facts.id);
-        fs::create_dir_all(&path)
-            .map_err(|source| RunStoreError::Unwritable { path: path.clone(), source })?;
+    pub fn create(runs: &Path, facts: &mut RunFacts) -> Result<RunFolder, RunStoreError> {
+        fs::create_dir_all(runs)
+            .map_err(|source| RunStoreError::Unwritable { path: runs.to_owned(), source })?;
+        let wanted = facts.id.clone();
+        let mut number = 1;
+        let path = loop {
+            let path = runs.join(&facts.id);
+            match fs::create_dir(&path) {
+                Ok(()) => break path,
+                Err(error)
+                    if error.kind() == io::ErrorKind::AlreadyExists && number < MOST_AT_ONCE =>
+                {
+                    number += 1;
+                    facts.id = format!("{wanted}-{number}");
+                }
+                Err(source) => return Err(RunStoreError::Unwritable { path, source }),
+            }
+        };
         let folder = RunFolder { path };
         folder.write("run.json", facts)?;
         Ok(folder)
@@ -360,7 +394,7 @@ mod tests {
     #[test]
     fn what_was_kept_is_read_again() {
         let runs = tempfile::tempdir().unwrap();
-        let folder = RunFolder::create(runs.path(), &facts()).unwrap();
+        let folder = RunFolder::create(runs.path(), &mut facts()).unwrap();
         let case = StoredCase {
             check: "codec.key-spaces-disjoint".to_owned(),
             case: 3,
@@ -375,9 +409,25 @@ mod tests {
     }
 
     #[test]
+    fn runs_of_one_second_have_a_folder_each() {
+        let runs = tempfile::tempdir().unwrap();
+        let made: Vec<_> = (0..3)
+            .map(|_| {
+                let mut facts = facts();
+                let folder = RunFolder::create(runs.path(), &mut facts).unwrap();
+                let (_, kept) = RunFolder::open(folder.path()).unwrap();
+                assert_eq!(kept, facts);
+                assert_eq!(folder.path().file_name().unwrap(), facts.id.as_str());
+                facts.id
+            })
+            .collect();
+        assert_eq!(made, ["1-reference-7", "1-reference-7-2", "1-reference-7-3"]);
+    }
+
+    #[test]
     fn a_folder_that_cannot_be_written_is_named() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let error = RunFolder::create(file.path(), &facts()).unwrap_err().to_string();
+        let error = RunFolder::create(file.path(), &mut facts()).unwrap_err().to_string();
         assert!(error.starts_with("cannot keep the run: writing "), "{error}");
         assert!(error.contains("--out"), "{error}");
     }

@@ -1,20 +1,21 @@
 //! `gauntlet check`: runs the checks against a target.
 
-use std::{path::PathBuf, time::Duration};
+use std::{io::Write, path::PathBuf, time::Duration};
 
 use reports::schema::Exit;
 use scenarios::{Profile, Threshold};
 
 use super::{
     CliError, ExitStatus, Surroundings,
-    checking::{self, Wanted, of_thresholds},
+    checking::{self, Wanted, no_check, of_thresholds},
     conclude::conclude,
     progress::Progress,
-    target::{TargetArgs, reach, stop},
+    target::{TargetArgs, name_of, reach, stop},
+    which_profile,
 };
 use crate::{
     checks,
-    clock::{number_of_this_run, unix_seconds},
+    clock::new_seed,
     report::{Material, report},
     runner::reach::Reached,
     store::{RunFacts, RunFolder},
@@ -127,13 +128,10 @@ impl CheckArgs {
         for (number, seed) in chosen.seeds.iter().enumerate() {
             let one = self.one_seed(around, chosen, reached, *seed).await?;
             if chosen.seeds.len() > 1 {
-                writeln!(
-                    around.out,
-                    "seed {seed} ({} of {}): {}",
-                    number + 1,
-                    chosen.seeds.len(),
-                    one.status.name()
-                )?;
+                // Nothing but documents goes where documents were asked for.
+                let told: &mut dyn Write = if self.json { around.err } else { around.out };
+                let (number, all, how) = (number + 1, chosen.seeds.len(), one.status.name());
+                writeln!(told, "seed {seed} ({number} of {all}): {how}")?;
             }
             status = status.graver(one.status);
             if one.stopped {
@@ -144,10 +142,7 @@ impl CheckArgs {
     }
 
     fn chosen(&self) -> Result<Chosen, CliError> {
-        let mut profile = match PathBuf::from(&self.profile) {
-            path if path.extension().is_some() => Profile::read(&path)?,
-            _ => Profile::built_in(&self.profile)?,
-        };
+        let mut profile = which_profile::found(&self.profile, Profile::built_in, Profile::read)?;
         if !self.only.is_empty() {
             profile.checks.only.clone_from(&self.only);
         }
@@ -157,29 +152,11 @@ impl CheckArgs {
         if let Some((stranger, nearest)) =
             profile.checks.strangers(known.iter().copied()).into_iter().next()
         {
-            let hint = nearest.map_or_else(
-                || "; `gauntlet list checks` has them all".to_owned(),
-                |nearest| format!("; did you mean `{nearest}`?"),
-            );
-            return Err(CliError::Usage(format!("there is no check `{stranger}`{hint}")));
+            return Err(no_check(&stranger, nearest));
         }
-        let first = self.seed.unwrap_or_else(|| number_of_this_run() % 1_000_000_000);
+        let first = self.seed.unwrap_or_else(new_seed);
         let seeds = u64::from(self.seeds.unwrap_or_else(|| profile.seeds.get()));
         Ok(Chosen { profile, seeds: (0..seeds).map(|more| first.wrapping_add(more)).collect() })
-    }
-
-    fn facts(&self, seed: u64, started: u64, cases: u32) -> RunFacts {
-        let target = PathBuf::from(&self.target.target);
-        let name =
-            target.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
-        RunFacts {
-            id: format!("{started}-{name}-{seed}"),
-            seed,
-            started,
-            target: self.target.target.clone(),
-            cases,
-            tool: env!("CARGO_PKG_VERSION").to_owned(),
-        }
     }
 
     async fn one_seed(
@@ -191,8 +168,10 @@ impl CheckArgs {
     ) -> Result<OneSeed, CliError> {
         let profile = &chosen.profile;
         let cases = self.cases.unwrap_or_else(|| profile.cases.get());
-        let facts = self.facts(seed, unix_seconds(), cases);
-        let folder = RunFolder::create(&self.out, &facts)?;
+        let target = &self.target.target;
+        let name = format!("{}-{seed}", name_of(target));
+        let mut facts = RunFacts::of_now(&name, target, seed, cases);
+        let folder = RunFolder::create(&self.out, &mut facts)?;
         let wanted = Wanted {
             profile,
             seed,

@@ -22,6 +22,7 @@ use crate::{
     runner::{
         collect::{LineCounts, WireCounts},
         reach::Reached,
+        redact::redacted,
         run::{self, CheckResult, Settings, Watcher, lacking},
         stacks::{Driven as OnStacks, Stacks, own_shapes},
     },
@@ -217,7 +218,8 @@ pub(super) async fn one_check(
         }
         // The other checks need not suffer for it.
         Err(error) => {
-            let why = format!("a stack of its own cannot be started: {}", CliError::from(error));
+            let why = redacted(&CliError::from(error).told());
+            let why = format!("a stack of its own cannot be started: {why}");
             Ok(CheckResult {
                 check,
                 verdict: Verdict::Inconclusive(why),
@@ -270,6 +272,15 @@ fn doubt_what_was_not_seen(conclusions: &mut [Conclusion], lost: u64) {
             result.verdict = Verdict::Inconclusive(why);
         }
     }
+}
+
+/// What is said where no check is called so.
+pub(super) fn no_check(name: &str, nearest: Option<&str>) -> CliError {
+    let hint = nearest.map_or_else(
+        || "; `gauntlet list checks` has them all".to_owned(),
+        |nearest| format!("; did you mean `{nearest}`?"),
+    );
+    CliError::Usage(format!("there is no check `{name}`{hint}"))
 }
 
 /// What thresholds come to.

@@ -18,7 +18,7 @@ use serde_json::json;
 
 use super::{CliError, ExitStatus, Surroundings, interrupt::interrupted, progress::Progress};
 use crate::{
-    clock::number_of_this_run,
+    clock::new_seed,
     codec::{
         Codec, Decoded, Driver, DriverError, Encoded, Kind, Object,
         laws::{self, Breach, Effort, Findings, Illegal, Law},
@@ -145,7 +145,7 @@ impl CodecArgs {
     /// When the driver does not do its part.
     pub async fn run(self, around: &mut Surroundings<'_>) -> Result<ExitStatus, CliError> {
         let patience = Duration::from_secs(self.patience_s);
-        let seed = self.seed.unwrap_or_else(|| number_of_this_run() % 1_000_000_000);
+        let seed = self.seed.unwrap_or_else(new_seed);
         let effort = Effort { seed, cases: self.cases };
         let stoppable = Stoppable::default();
         let drivers = stoppable.clone();

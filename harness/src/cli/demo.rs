@@ -15,9 +15,10 @@ use super::{
     target::{ReachArgs, reach, stop},
 };
 use crate::{
-    clock::{number_of_this_run, unix_seconds},
+    clock::new_seed,
     load::{Experiment, experiment::shapes, told},
     report::{Material, report},
+    runner::{join::new_run, reach::ReachRequest},
     store::{RunFacts, RunFolder},
     tally,
 };
@@ -74,25 +75,21 @@ impl DemoArgs {
         let load = LoadProfile::built_in(DEMO)?;
         let request = self.how.request(around, TARGET, Vec::new())?;
         let all = shapes(&load);
-        let experiment = Experiment::new(load, all, request.clone(), false)
+        // On a Redis that was given, no entry of the checks may serve the load.
+        let of_load = ReachRequest { run: new_run(), ..request.clone() };
+        let experiment = Experiment::new(load, all, of_load, false)
             .map_err(|senseless| CliError::Usage(senseless.to_string()))?;
         // A run that cannot be kept should not be driven.
         RunFolder::can_be_made(&self.out)?;
-        let seed = self.seed.unwrap_or_else(|| number_of_this_run() % 1_000_000_000);
-        let facts = RunFacts {
-            id: format!("{}-{DEMO}-{seed}", unix_seconds()),
-            seed,
-            started: unix_seconds(),
-            target: TARGET.to_owned(),
-            cases: profile.cases.get(),
-            tool: env!("CARGO_PKG_VERSION").to_owned(),
-        };
+        let seed = self.seed.unwrap_or_else(new_seed);
+        let name = format!("{DEMO}-{seed}");
+        let mut facts = RunFacts::of_now(&name, TARGET, seed, profile.cases.get());
 
         let mut progress = Progress::new(around.err, around.err_is_terminal, self.quiet, None);
         let mut reached = reach(request, TARGET, &mut progress).await?;
         let clock = reached.driver.clock;
         let began = clock.now();
-        let folder = RunFolder::create(&self.out, &facts)?;
+        let folder = RunFolder::create(&self.out, &mut facts)?;
         let wanted =
             Wanted { profile: &profile, seed, cases: None, time_budget: None, shrink_budget: None };
         let checked = checking::drive(&wanted, &mut reached, &folder, around, self.quiet).await;

@@ -14,10 +14,11 @@ use super::{
     conclude::conclude,
     experiment::{self, Driven},
     progress::Progress,
-    target::ReachArgs,
+    target::{ReachArgs, name_of},
+    which_profile,
 };
 use crate::{
-    clock::{Clock, Micros, unix_seconds},
+    clock::{Clock, Micros},
     load::{Experiment, Fate, Measured, experiment::shapes, told},
     report::{Material, report},
     runner::collect::WireCounts,
@@ -137,11 +138,11 @@ impl LoadArgs {
             .map_err(|senseless| CliError::Usage(senseless.to_string()))?;
         // A run that cannot be kept should not be driven.
         RunFolder::can_be_made(&self.out)?;
-        let facts = facts(target);
+        let mut facts = RunFacts::of_now(&format!("{}-load", name_of(target)), target, 0, 0);
         let clock = Clock::start();
         let mut progress = Progress::new(around.err, around.err_is_terminal, self.quiet, None);
         let driven = experiment::drive(&experiment, &mut progress).await;
-        let status = self.report(around, &experiment, &facts, &driven, clock.now())?;
+        let status = self.report(around, &experiment, &mut facts, &driven, clock.now())?;
         driven.ended?;
         status.ok_or_else(|| match driven.stopped {
             true => CliError::Interrupted,
@@ -155,10 +156,8 @@ impl LoadArgs {
     }
 
     fn profile(&self) -> Result<LoadProfile, CliError> {
-        let mut profile = match PathBuf::from(self.profile_name()) {
-            path if path.extension().is_some() => LoadProfile::read(&path)?,
-            _ => LoadProfile::built_in(self.profile_name())?,
-        };
+        let name = self.profile_name();
+        let mut profile = which_profile::found(name, LoadProfile::built_in, LoadProfile::read)?;
         if let Some(class) = self.key_class {
             profile.callers.key_class = class;
         }
@@ -194,7 +193,7 @@ impl LoadArgs {
         &self,
         around: &mut Surroundings<'_>,
         experiment: &Experiment,
-        facts: &RunFacts,
+        facts: &mut RunFacts,
         driven: &Driven,
         took: Micros,
     ) -> Result<Option<ExitStatus>, CliError> {
@@ -229,21 +228,6 @@ impl LoadArgs {
         });
         conclude(&report, &folder, self.json, around)?;
         Ok(Some(status))
-    }
-}
-
-fn facts(target: &str) -> RunFacts {
-    let started = unix_seconds();
-    let path = PathBuf::from(target);
-    let name =
-        path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
-    RunFacts {
-        id: format!("{started}-{name}-load"),
-        seed: 0,
-        started,
-        target: target.to_owned(),
-        cases: 0,
-        tool: env!("CARGO_PKG_VERSION").to_owned(),
     }
 }
 

@@ -21,6 +21,7 @@ pub mod report;
 pub mod supervise;
 pub mod target;
 pub mod up;
+mod which_profile;
 mod which_run;
 
 use std::{

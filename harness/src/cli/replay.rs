@@ -6,6 +6,7 @@ use reports::Style;
 
 use super::{
     CliError, ExitStatus, Surroundings,
+    checking::no_check,
     interrupt::interrupted,
     progress::{Progress, add_shared},
     target::{ReachArgs, reach, stop},
@@ -174,11 +175,7 @@ fn known(only: &str) -> Result<(), CliError> {
     if ids().any(|id| id == only) {
         return Ok(());
     }
-    let hint = scenarios::nearest::nearest(only, ids()).map_or_else(
-        || "; `gauntlet list checks` has them all".to_owned(),
-        |nearest| format!("; did you mean `{nearest}`?"),
-    );
-    Err(CliError::Usage(format!("there is no check `{only}`{hint}")))
+    Err(no_check(only, scenarios::nearest::nearest(only, ids())))
 }
 
 fn named(case: &StoredCase) -> Result<&'static Check, CliError> {

@@ -11,8 +11,8 @@ use super::{CliError, Surroundings, interrupt::interrupted, progress::Progress};
 use crate::{
     adapters,
     check::Builds,
-    clock::number_of_this_run,
     runner::{
+        join::new_run,
         reach::{ReachRequest, Reached},
         redact::redacted,
         steps::Steps,
@@ -86,7 +86,7 @@ impl ReachArgs {
         self.may_be_reached(&description)?;
         let secret = |url: &Option<String>| url.as_ref().map(|url| Secret::new(url.clone()));
         Ok(ReachRequest {
-            run: u32::try_from(number_of_this_run() & 0xff_ffff).unwrap_or_default(),
+            run: new_run(),
             description,
             args,
             builds: Builds::Current,
@@ -124,6 +124,12 @@ impl ReachArgs {
             None => Ok(()),
         }
     }
+}
+
+/// What a target is called in the names of its runs: how it was named, or its file.
+pub(super) fn name_of(target: &str) -> String {
+    let stem = Path::new(target).file_stem();
+    stem.map_or_else(String::new, |stem| stem.to_string_lossy().into_owned())
 }
 
 /// Whether requests may go to this host: it is this machine, or somebody named it.

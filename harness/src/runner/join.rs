@@ -7,6 +7,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::clock::number_of_this_run;
+
+/// The number of a run that begins now, or of a part of one whose ids are to be its own.
+pub fn new_run() -> u32 {
+    u32::try_from(number_of_this_run() % u64::from(RUNS)).unwrap_or_default()
+}
+
+/// What every text that a run makes up begins with.
+pub fn mark(number: u32) -> String {
+    format!("g{:06x}", number % RUNS)
+}
+
+/// How many runs can be told apart by their ids.
+const RUNS: u32 = 1 << 24;
+
 /// A drive of a plan, counted from zero in its run. The arms of a case are drives of their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Drive(pub u32);
@@ -20,8 +35,10 @@ pub struct Prefixes {
 
 impl Prefixes {
     /// The prefixes of the run with this number.
+    ///
+    /// There are 2^24 of them, and numbers go round.
     pub fn of_run(number: u32) -> Prefixes {
-        Prefixes { run: format!("g{:06x}c", number & 0xff_ffff) }
+        Prefixes { run: format!("{}c", mark(number)) }
     }
 
     /// What every id of the run begins with.

@@ -214,7 +214,7 @@ impl Reached {
     pub fn request_for(&self, shape: Shape) -> ReachRequest {
         let mut request = self.request.clone();
         let number = self.beside.fetch_add(1, Ordering::Relaxed) + 1;
-        request.run = request.run.wrapping_add(number) & 0xff_ffff;
+        request.run = request.run.wrapping_add(number);
         request.builds = shape.builds;
         if let Reach::Managed(managed) = &mut request.description.reach {
             managed.topology = shape.topology;

@@ -22,13 +22,16 @@ use crate::{
         CliError, ExitStatus, Surroundings, checking::of_thresholds, conclude::conclude,
         interrupt::interrupted, progress::Progress,
     },
-    clock::{Clock, Micros, number_of_this_run, unix_seconds},
+    clock::{Clock, Micros},
     load::{
         experiment::ExperimentError,
         gateway::{self, Asked},
         preflight::{self, Answers, NoAnswer, Question},
     },
-    runner::steps::Steps,
+    runner::{
+        join::{mark, new_run},
+        steps::Steps,
+    },
     store::{RunFacts, RunFolder},
     tally,
 };
@@ -189,8 +192,8 @@ impl GatewayArgs {
         // A run that cannot be kept should not be driven.
         RunFolder::can_be_made(&args.out)?;
         let clock = Clock::start();
-        let facts = self.facts();
-        let mark = format!("g{:06x}", number_of_this_run() & 0xff_ffff);
+        let mut facts = self.facts();
+        let mark = mark(new_run());
         let question = Question {
             gateways: &self.gateway,
             keys: &keys,
@@ -222,8 +225,8 @@ impl GatewayArgs {
             first_asked: answers.asked,
         };
         let load = gateway::told(&asked, &outcome);
+        let folder = RunFolder::create(&args.out, &mut facts)?;
         let (report, status) = self.report(&args.threshold, load, &facts, clock.now());
-        let folder = RunFolder::create(&args.out, &facts)?;
         conclude(&report, &folder, args.json, around)?;
         Ok(status)
     }
@@ -281,20 +284,12 @@ impl GatewayArgs {
     }
 
     fn facts(&self) -> RunFacts {
-        let started = unix_seconds();
         let host = self.gateway.first().and_then(Url::host_str).unwrap_or_default();
         let host: String = host
             .chars()
             .map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' })
             .collect();
-        RunFacts {
-            id: format!("{started}-{host}-load"),
-            seed: 0,
-            started,
-            target: self.name(),
-            cases: 0,
-            tool: env!("CARGO_PKG_VERSION").to_owned(),
-        }
+        RunFacts::of_now(&format!("{host}-load"), &self.name(), 0, 0)
     }
 
     /// The report, and what it comes to.
