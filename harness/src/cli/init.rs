@@ -17,13 +17,12 @@ use super::{
 use crate::{
     adapters::{self, Names},
     client::Client,
-    clock::number_of_this_run,
     generators::identities::at_first,
     history::CallId,
-    op::{Admin, Id, Outcome, Refusal, Terms},
+    op::{Admin, Id, Kind, Outcome, Refusal, Terms},
     plan::{IdShape, Plan},
     runner::{
-        join::{Drive, Prefixes},
+        join::{Drive, Prefixes, new_run},
         recognise::{Product, RecogniseError, Recognised, recognise},
         redact::redacted,
         steps::Steps,
@@ -104,6 +103,18 @@ pub enum InitError {
         /// What it said.
         message: String,
     },
+    /// It was stopped while a team was made, and the team could not be deleted.
+    #[error(
+        "it was stopped while the team `{team}` was made at {base}, which could not be deleted ({why}); if it is there, delete it"
+    )]
+    LeftBehind {
+        /// Which address.
+        base: String,
+        /// The id of the team.
+        team: String,
+        /// Why it could not be deleted.
+        why: String,
+    },
     /// No HTTP client could be made.
     #[error("cannot make an HTTP client")]
     Http(#[source] reqwest::Error),
@@ -162,6 +173,15 @@ impl InitArgs {
                 found = find_out(&bases, key.as_ref()) => Ok(found?),
             }
         };
+        let asking = async {
+            let first = asking.await?;
+            // Not to be dropped half-way: it makes something that it has to delete.
+            let managing = match &key {
+                Some(key) => manage(text_of(&bases[0]), first.product, &key.secret).await?,
+                None => Managing::NotTried,
+            };
+            Ok::<_, CliError>(Found { first, managing })
+        };
         let found = progress.while_at(&self.url, &steps, asking).await;
         progress.end();
         let found = found?;
@@ -173,12 +193,20 @@ impl InitArgs {
 
     fn key(&self, around: &Surroundings<'_>) -> Result<Option<AdminKey>, CliError> {
         let Some(text) = &self.admin_key else { return Ok(None) };
+        if text.is_empty() {
+            return Err(CliError::Usage(format!(
+                "the admin key is empty; set it, or unset {KEY_VARIABLE} and go on without one"
+            )));
+        }
         let Some(name) = text.strip_prefix(VARIABLE) else {
             let is_set = (around.variable)(KEY_VARIABLE).is_some_and(|value| value == *text);
             let variable = KEY_VARIABLE.to_owned();
             return Ok(Some(AdminKey { secret: Secret::new(text), variable, is_set }));
         };
         match (around.variable)(name) {
+            Some(value) if value.is_empty() => Err(CliError::Usage(format!(
+                "{name}, which --admin-key refers to, is set to nothing; set it to the key"
+            ))),
             Some(value) => {
                 let variable = name.to_owned();
                 Ok(Some(AdminKey { secret: Secret::new(value), variable, is_set: true }))
@@ -269,7 +297,8 @@ fn text_of(url: &Url) -> String {
     url.as_str().trim_end_matches('/').to_owned()
 }
 
-async fn find_out(bases: &[Url], key: Option<&AdminKey>) -> Result<Found, InitError> {
+/// What answers at the first address, once all are known to be of one product.
+async fn find_out(bases: &[Url], key: Option<&AdminKey>) -> Result<Recognised, InitError> {
     let secret = key.map(|key| &key.secret);
     let mut all = Vec::new();
     for base in bases {
@@ -280,52 +309,82 @@ async fn find_out(bases: &[Url], key: Option<&AdminKey>) -> Result<Found, InitEr
         let (expected, found) = (first.product.name(), found.product.name());
         return Err(InitError::Differs { base, expected, replica: replica.clone(), found });
     }
-    let managing = match key {
-        Some(key) => manage(base, first.product, &key.secret).await?,
-        None => Managing::NotTried,
-    };
-    Ok(Found { first, managing })
+    Ok(first)
 }
 
-/// Makes a team and deletes it again.
-async fn manage(base: String, product: Product, key: &Secret) -> Result<Managing, InitError> {
+/// Makes a team and deletes it again, whatever becomes of the making: somebody may want an end while it
+/// is under way, and an answer may be lost.
+async fn manage(base: String, product: Product, key: &Secret) -> Result<Managing, CliError> {
     let Some(adapter) = adapters::named(product.adapter()) else {
         return Ok(Managing::Unknown("no adapter knows it".to_owned()));
     };
     let client = Client::new(vec![base.clone()], key.expose().to_owned(), adapter)
         .map_err(InitError::Http)?;
-    let run = u32::try_from(number_of_this_run() & 0xff_ffff).unwrap_or_default();
     let steps = [
         at_first(Admin::CreateTeam { team: Id(0), terms: Terms::UNSAID }),
         at_first(Admin::DeleteTeam { team: Id(0) }),
     ];
     let names = Names {
-        prefix: Prefixes::of_run(run).of(Drive(0)),
+        prefix: Prefixes::of_run(new_run()).of(Drive(0)),
         plan: Plan::new(vec![IdShape::Plain], steps.into()),
         aliases: Vec::new(),
         keys: std::collections::BTreeMap::new(),
     };
-    for (number, call) in (0..).zip(names.plan.calls()) {
-        match client.apply(CallId(number), call, &names).await.outcome {
-            Outcome::Answered { .. } | Outcome::Listed { .. } => {}
-            Outcome::Refused {
-                status,
-                refusal: Refusal::Unauthenticated | Refusal::ModelDenied,
-                message,
-                ..
-            } => {
-                let message = redacted(&message);
-                return Err(InitError::NotAnAdministrator { base, status, message });
-            }
-            Outcome::Refused { status, message, .. } => {
-                let why =
-                    format!("a team cannot be made or deleted ({status}: {})", redacted(&message));
-                return Ok(Managing::Unknown(why));
-            }
-            Outcome::Indeterminate { why } => return Ok(Managing::Unknown(redacted(&why))),
+    let mut calls = (0..).map(CallId).zip(names.plan.calls());
+    let (Some(make), Some(delete)) = (calls.next(), calls.next()) else {
+        return Err(CliError::Ours("a team is made and deleted by two calls".to_owned()));
+    };
+    let made = tokio::select! {
+        biased;
+        () = interrupted() => None,
+        learned = client.apply(make.0, make.1, &names) => Some(learned.outcome),
+    };
+    let is_wanted_no_more = made.is_none();
+    // Why it is not known whether there is a team now.
+    let doubt = match made {
+        Some(Outcome::Answered { .. } | Outcome::Listed { .. }) => None,
+        Some(Outcome::Refused { status, refusal, message, .. }) if status < 500 => {
+            let message = redacted(&message);
+            return match refusal {
+                Refusal::Unauthenticated | Refusal::ModelDenied => {
+                    Err(InitError::NotAnAdministrator { base, status, message }.into())
+                }
+                _ => Ok(Managing::Unknown(format!("a team cannot be made ({status}: {message})"))),
+            };
         }
-    }
-    Ok(Managing::Works)
+        // Whoever stands before the gateway may have lost the answer.
+        Some(Outcome::Refused { status, message, .. }) => {
+            Some(format!("{status}: {}", redacted(&message)))
+        }
+        Some(Outcome::Indeterminate { why }) => Some(redacted(&why)),
+        None => Some("we were asked to stop".to_owned()),
+    };
+    let left = match client.apply(delete.0, delete.1, &names).await.outcome {
+        Outcome::Answered { .. } | Outcome::Listed { .. } => None,
+        Outcome::Refused { status, message, .. } => {
+            Some(format!("{status}: {}", redacted(&message)))
+        }
+        Outcome::Indeterminate { why } => Some(redacted(&why)),
+    };
+    let team = names.id(Kind::Team, Id(0));
+    let told = match (doubt, left) {
+        (None, None) => return Ok(Managing::Works),
+        (_, Some(why)) if is_wanted_no_more => {
+            return Err(InitError::LeftBehind { base, team, why }.into());
+        }
+        (_, None) if is_wanted_no_more => return Err(CliError::Interrupted),
+        (Some(doubt), None) => {
+            format!("whether a team was made was not told ({doubt}); it is deleted")
+        }
+        (None, Some(why)) => {
+            format!("a team was made and could not be deleted ({why}); delete the team `{team}`")
+        }
+        (Some(doubt), Some(why)) => format!(
+            "whether a team was made was not told ({doubt}), and it could not be deleted ({why}); if there \
+             is a team `{team}`, delete it"
+        ),
+    };
+    Ok(Managing::Unknown(told))
 }
 
 fn sketch(bases: &[Url], found: &Found, key: Option<&AdminKey>) -> Sketch {
@@ -415,7 +474,7 @@ fn snippet(sketch: &Sketch, product: Product, file: &str, out: &mut dyn Write) -
 mod tests {
     use std::path::Path;
 
-    use serde_json::json;
+    use serde_json::{Value, json};
     use wiremock::{
         Mock, MockServer, ResponseTemplate,
         matchers::{header, method, path},
@@ -472,7 +531,11 @@ mod tests {
             width: 100,
             program: PathBuf::from("/nowhere/gauntlet"),
             search_path: None,
-            variable: &|name| (name == "GATEWAY_KEY").then(|| KEY.to_owned()),
+            variable: &|name| match name {
+                "GATEWAY_KEY" => Some(KEY.to_owned()),
+                "EMPTY" => Some(String::new()),
+                _ => None,
+            },
         };
         let status = args.run(&mut around).await;
         let file = fs::read_to_string(&args.out).ok();
@@ -578,6 +641,46 @@ mod tests {
         let (status, told) = ran.error();
         assert_eq!(status, ExitStatus::Setup);
         assert!(told.contains("give --admin-key the key of an administrator"), "{told}");
+    }
+
+    #[tokio::test]
+    async fn a_team_that_cannot_be_deleted_is_named() {
+        let server = MockServer::start().await;
+        let models = ResponseTemplate::new(200).set_body_json(json!({"data": [{"id": "a"}]}));
+        Mock::given(path("/v1/models"))
+            .respond_with(models.insert_header("x-gateway-version", "0.1.0"))
+            .mount(&server)
+            .await;
+        let made = ResponseTemplate::new(200).set_body_json(json!({"team_id": "t"}));
+        let lost = ResponseTemplate::new(502).set_body_string("bad gateway");
+        for (answer, said) in [(made, "a team was made"), (lost.clone(), "whether a team was made")]
+        {
+            let create =
+                Mock::given(path("/team/new")).respond_with(answer).mount_as_scoped(&server);
+            let create = create.await;
+            let delete = Mock::given(path("/team/delete")).respond_with(lost.clone()).expect(1);
+            let delete = delete.mount_as_scoped(&server).await;
+            let ran = init(&server.uri(), |args| args.admin_key = Some(KEY.to_owned())).await;
+            let sent = &create.received_requests().await[0];
+            let team: Value = sent.body_json().unwrap();
+            let named = format!("`{}`", team["team_id"].as_str().unwrap());
+            assert!(ran.out.contains(said) && ran.out.contains(&named), "{named}: {}", ran.out);
+            drop(delete);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_key_that_is_empty_is_none() {
+        let empty = Some(String::new());
+        let (status, told) =
+            init("http://127.0.0.1:1", |args| args.admin_key = empty).await.error();
+        assert_eq!(status, ExitStatus::Usage);
+        assert!(told.contains("the admin key is empty"), "{told}");
+        let of_nothing = Some("os.environ/EMPTY".to_owned());
+        let (status, told) =
+            init("http://127.0.0.1:1", |args| args.admin_key = of_nothing).await.error();
+        assert_eq!(status, ExitStatus::Usage);
+        assert!(told.contains("EMPTY, which --admin-key refers to, is set to nothing"), "{told}");
     }
 
     #[tokio::test]
