@@ -83,9 +83,11 @@ pub(crate) fn seconds(line: &EvidenceLine) -> String {
     format!("{}.{:06} s", line.at_us / 1_000_000, line.at_us % 1_000_000)
 }
 
-/// How a planted defect fared: caught with every seed, with some, or with none.
+/// How a planted defect fared: caught with every seed, with some, or with none; or no seed came to
+/// anything.
 pub(crate) fn fate(kill: &Kill) -> (Verdict, &'static str) {
     match kill.caught_seeds {
+        _ if kill.seeds == 0 => (Verdict::Inconclusive, "?"),
         0 => (Verdict::Fail, "NO"),
         caught if caught < kill.seeds => (Verdict::Inconclusive, "some"),
         _ => (Verdict::Pass, "yes"),

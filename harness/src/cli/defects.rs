@@ -25,6 +25,7 @@ use crate::{
     runner::{run::Settings, stacks::Stacks},
     store::RunStoreError,
     target::{Binary, supervisor},
+    verdict::Verdict,
 };
 
 /// The first seed; the others count up from it.
@@ -90,7 +91,7 @@ impl DefectsArgs {
         let planted = self.chosen(planted(around).await?)?;
         let mut kills = self.known()?;
         for (number, defect) in (1..).zip(&planted) {
-            if kills.get(&defect.name).is_some_and(|kill| kill.seeds >= self.seeds) {
+            if kills.get(&defect.name).is_some_and(|kill| self.is_done(kill)) {
                 continue;
             }
             let about = format!("{} ({number} of {})", defect.name, planted.len());
@@ -107,14 +108,7 @@ impl DefectsArgs {
         let shown: Vec<_> = names.iter().filter_map(|name| kills.get(name)).cloned().collect();
         let style = reports::Style { colour: around.colour, width: around.width };
         kill_matrix(&shown, style, around.out)?;
-        let all = shown.len() == planted.len();
-        let status = if shown.iter().any(|kill| kill.caught_seeds < kill.seeds) {
-            ExitStatus::Fail
-        } else if all {
-            ExitStatus::Pass
-        } else {
-            ExitStatus::Inconclusive
-        };
+        let status = self.status(&shown, planted.len());
         if let Some(file) = &self.html {
             let exit = Exit { status: status as u8, name: status.name().to_owned() };
             let mut page = Vec::new();
@@ -123,6 +117,22 @@ impl DefectsArgs {
                 .map_err(|source| CliError::Unwritable { path: file.clone(), source })?;
         }
         Ok(status)
+    }
+
+    /// Whether all seeds of a defect have come to something.
+    fn is_done(&self, kill: &Kill) -> bool {
+        kill.seeds >= self.seeds
+    }
+
+    /// What a matrix of so many defects comes to.
+    fn status(&self, kills: &[Kill], planted: usize) -> ExitStatus {
+        if kills.iter().any(|kill| kill.caught_seeds < kill.seeds) {
+            ExitStatus::Fail
+        } else if kills.len() == planted && kills.iter().all(|kill| self.is_done(kill)) {
+            ExitStatus::Pass
+        } else {
+            ExitStatus::Inconclusive
+        }
     }
 
     /// Those that were asked for.
@@ -162,7 +172,7 @@ impl DefectsArgs {
         let began = reached.driver.clock.now();
         let profile = Profile::built_in("release")?;
         let shrink_budget = self.shrink_budget.unwrap_or(profile.shrink_budget);
-        let mut caught = 0;
+        let (mut caught, mut concluded) = (0, 0);
         let mut lengths = Vec::new();
         let driven = async {
             for more in 0..u64::from(self.seeds) {
@@ -182,9 +192,24 @@ impl DefectsArgs {
                 if let Some((replica, how)) = reached.ended() {
                     return Err(CliError::Ended { replica, how });
                 }
-                // What was lost on the way may be why it failed.
-                let is_seen = reached.lost() == lost;
-                caught += u32::from(is_seen && result.verdict.is_fail());
+                // What was lost on the way may be why it failed, or why it did not.
+                let lost = reached.lost() - lost;
+                let doubt = match result.verdict {
+                    Verdict::Inconclusive(why) => Some(why),
+                    Verdict::Pass | Verdict::Fail(_) if lost > 0 => {
+                        Some(format!("{lost} observations were lost on the way"))
+                    }
+                    Verdict::Pass => None,
+                    Verdict::Fail(_) => {
+                        caught += 1;
+                        None
+                    }
+                };
+                if let Some(why) = doubt {
+                    progress.say(&format!("{about}: seed {}: inconclusive: {why}", more + 1));
+                    continue;
+                }
+                concluded += 1;
                 lengths.extend(result.shrunk.map(|shrunk| shrunk.plan.steps.len()));
             }
             Ok::<_, CliError>(())
@@ -205,7 +230,7 @@ impl DefectsArgs {
             defect: defect.name.clone(),
             check: check.id.to_owned(),
             caught_seeds: caught,
-            seeds: self.seeds,
+            seeds: concluded,
             shrunk: lengths.get(lengths.len() / 2).and_then(|length| u32::try_from(*length).ok()),
             duration_ms: u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
         }))
@@ -258,4 +283,43 @@ fn without_defects(why: &str) -> CliError {
         "{why}; build one that has them with `cargo build -p reference-gateway --features defects`, \
          with `--release` if this program is a release build"
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        defects: DefectsArgs,
+    }
+
+    fn kill(caught_seeds: u32, seeds: u32) -> Kill {
+        Kill {
+            defect: "cache-bypass-team".to_owned(),
+            check: "cache.warm-hits".to_owned(),
+            caught_seeds,
+            seeds,
+            shrunk: None,
+            duration_ms: 1,
+        }
+    }
+
+    #[test]
+    fn a_seed_that_came_to_nothing_is_neither_caught_nor_missed() {
+        let defects = Line::parse_from(["defects", "--seeds", "3"]).defects;
+        for (kills, status) in [
+            ([kill(3, 3), kill(3, 3)], ExitStatus::Pass),
+            ([kill(3, 3), kill(2, 2)], ExitStatus::Inconclusive),
+            ([kill(3, 3), kill(0, 0)], ExitStatus::Inconclusive),
+            ([kill(2, 3), kill(2, 2)], ExitStatus::Fail),
+        ] {
+            assert_eq!(defects.status(&kills, 2), status, "{kills:?}");
+        }
+        assert_eq!(defects.status(&[kill(3, 3)], 2), ExitStatus::Inconclusive);
+        assert!(!defects.is_done(&kill(2, 2)), "it is driven again");
+    }
 }
