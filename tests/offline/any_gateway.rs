@@ -24,11 +24,12 @@ fn with_gateway<'a>(args: &[&'a str]) -> Vec<&'a str> {
 
 #[test]
 fn a_slip_is_answered_with_the_nearest_word() {
-    let slips: [&[&str]; 6] = [
+    let slips: [&[&str]; 7] = [
         &["--scenario", "streamd-chat"],
         &["--threshold", "ttft_p59 <= 1s"],
         &["--for", "30"],
         &["--for", "0s"],
+        &["--patience", "2h"],
         &["--users", "0"],
         &["--treshold", "rate >= 1"],
     ];
@@ -37,6 +38,7 @@ fn a_slip_is_answered_with_the_nearest_word() {
     error: invalid value 'ttft_p59 <= 1s' for '--threshold <BOUND>': "ttft_p59 <= 1s", character 1: there is no measure `ttft_p59`; did you mean `ttft_p50`?
     error: invalid value '30' for '--for <D>': "30" is not a duration; write a number and a unit, as in "800ms", "60s", "5min"
     error: invalid value '0s' for '--for <D>': this is no time at all
+    error: invalid value '2h' for '--patience <D>': answers are counted up to 1h; nobody waits longer
     error: invalid value '0' for '--users <N>': number would be zero for non-zero type
     error: unexpected argument '--treshold' found  tip: a similar argument exists: '--threshold'
     "#);
@@ -65,6 +67,10 @@ fn a_gateway_and_a_target_exclude_each_other() {
         let told = refused(args);
         assert!(told.contains("required arguments were not provided"), "{args:?}: {told}");
     }
+    for store in ["--redis-url", "--postgres-url", "--redis-image", "--postgres-image"] {
+        let told = refused(&with_gateway(&[store, "redis://127.0.0.1:1"]));
+        assert!(told.contains(&format!("'{store}' cannot be used with '--gateway'")), "{told}");
+    }
     // A variable that is meant for another command is no reason to refuse this one.
     let target = ["--target", "reference", "--profile", "seed_001"];
     assert!(
@@ -85,6 +91,18 @@ async fn what_cannot_be_a_load_is_told_before_anything_is_sent_or_kept() {
     let mut told = Vec::new();
     for args in [
         &["--gateway", "https://ann:hunter2@gateway.example/v1", "--key", "k"][..],
+        &["--gateway", "http://127.0.0.1:1/v1?api_key=hunter2", "--key", "k"],
+        &["--gateway", "http://127.0.0.1:1/v1#hunter2", "--key", "k"],
+        &["--gateway", "http://127.0.0.1:1", "--key", "k", "--threshold", "ttft_p95 <= 1s"],
+        &["--gateway", "http://127.0.0.1:1", "--key", "k", "--threshold", "hit_ratio >= 0.9"],
+        &[
+            "--gateway",
+            "http://127.0.0.1:1",
+            "--key",
+            "k",
+            "--threshold",
+            "latency_p95{class=team} <= 1s",
+        ],
         &["--gateway", "http://127.0.0.1:1"],
         &["--gateway", "http://127.0.0.1:1", "--key", "hunter2 hunter2"],
         &["--gateway", "http://127.0.0.1:1", "--keys-file", "/nowhere/keys"],
@@ -101,12 +119,51 @@ async fn what_cannot_be_a_load_is_told_before_anything_is_sent_or_kept() {
     assert!(!told.iter().any(|told| told.contains("hunter2")), "{told:#?}");
     assert_snapshot!(told.join("\n"), @r"
     https://[redacted]@gateway.example/v1 is not on this machine; if requests may go there, say so with --allow-host gateway.example
+    an address has no `?` and no `#`; give --gateway http://127.0.0.1:1, and a key with --key or GAUNTLET_KEY
+    an address has no `?` and no `#`; give --gateway http://127.0.0.1:1, and a key with --key or GAUNTLET_KEY
+    this load does not measure what --threshold 'ttft_p95 <= 1s' bounds; --scenario streamed-chat measures it
+    this load does not measure what --threshold 'hit_ratio >= 0.9' bounds; it measures latency_p50, latency_p90, latency_p95, latency_p99, latency_max, error_rate, rate
+    this load does not measure what --threshold 'latency_p95{class=team} <= 1s' bounds; it measures `latency_p95` only
     there is no key; give one with --key or GAUNTLET_KEY, or a file of them with --keys-file
     --key or GAUNTLET_KEY: a key is one word of printable ASCII letters, and this is none
     cannot read /nowhere/keys: No such file or directory (os error 2)
     {}/keys holds no key; write one on each line
     {}/two:2: a key is one word of printable ASCII letters, and this is none
     ");
+}
+
+#[tokio::test]
+async fn a_threshold_that_a_profile_never_measures_is_refused_before_anything_is_started() {
+    let mut told = Vec::new();
+    for (shapes, threshold) in [
+        ("1,2", "ttft_p95 <= 1s"),
+        ("1,2", "latency_p95{class=team} <= 1s"),
+        ("1,2", "hit_ratio{tier=memory} >= 0.9"),
+        ("1", "reads_slope <= 0.1"),
+    ] {
+        let run = ["load", "--target", "reference", "--profile", "demo", "--workers", "1"];
+        let (status, _) =
+            gauntlet(&[&run[..], &["--replicas", shapes, "--threshold", threshold]].concat()).await;
+        let error = status.unwrap_err();
+        assert_eq!(error.status(), ExitStatus::Usage);
+        told.push(error.told());
+    }
+    assert_snapshot!(told.join("\n"), @r"
+    this load does not measure what --threshold 'ttft_p95 <= 1s' bounds; it measures hit_ratio, latency_p50, latency_p90, latency_p95, latency_p99, latency_max, error_rate, rate, log_lines_per_1000, reads_slope
+    this load does not measure what --threshold 'latency_p95{class=team} <= 1s' bounds; it measures `latency_p95{class=plain}` only
+    this load does not measure what --threshold 'hit_ratio{tier=memory} >= 0.9' bounds; it measures `hit_ratio{class=plain}` only
+    this load does not measure what --threshold 'reads_slope <= 0.1' bounds; it measures hit_ratio, latency_p50, latency_p90, latency_p95, latency_p99, latency_max, error_rate, rate, log_lines_per_1000
+    ");
+}
+
+/// More callers than any machine lets a process have connections.
+#[tokio::test]
+async fn callers_that_cannot_have_a_connection_each_are_refused() {
+    let args = ["load", "--gateway", "http://127.0.0.1:1", "--key", "k", "--users", "4294967295"];
+    let (status, _) = gauntlet(&args).await;
+    let error = status.unwrap_err();
+    assert_eq!(error.status(), ExitStatus::Usage);
+    assert!(error.told().contains("take at most"), "{}", error.told());
 }
 
 #[tokio::test]

@@ -1,13 +1,21 @@
 //! Any gateway under load, with nothing but its address and a key: what callers say is what it saw,
 //! whatever goes wrong, and no key is told to anybody.
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use tests::binaries::Flavour;
 use tokio::{
-    io::{AsyncBufReadExt, BufReader},
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::{TcpListener, TcpStream},
     process::{Child, Command},
 };
 use wiremock::{
@@ -126,7 +134,9 @@ async fn a_broken_threshold_ends_with_1_and_one_without_evidence_with_3() {
     let threshold = &broken.report()["thresholds"][0];
     assert_eq!(threshold["verdict"], "fail", "{threshold:#}");
     assert!(threshold["value"].as_f64().unwrap() >= 30_000.0, "{threshold:#}");
-    let nothing = load(&gauntlet, &provider.url, "--model mock-ok --threshold gap_p99<=1s").await;
+    // Streams of one token have no gaps.
+    let one = "--scenario streamed-chat --model mock-ok-chunks1 --threshold gap_p99<=1s";
+    let nothing = load(&gauntlet, &provider.url, one).await;
     assert_eq!(nothing.status(), 3, "{}\n{}", nothing.out, nothing.err);
 }
 
@@ -262,6 +272,132 @@ async fn a_gateway_that_refuses_the_first_request_is_sent_no_other() {
         assert_eq!(asked(&server, "/v1/chat/completions").await, 1, "{words}");
         assert!(!gauntlet.path("runs").exists(), "{words}");
     }
+}
+
+/// A gateway that takes each connection to itself, and answers nothing to one request in ten.
+async fn never_answers_one_in_ten() -> (String, tokio::task::JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let seen = Arc::new(AtomicU64::new(0));
+    let serving = tokio::spawn(async move {
+        loop {
+            let (connection, _) = listener.accept().await.unwrap();
+            tokio::spawn(answer_nine_in_ten(connection, Arc::clone(&seen)));
+        }
+    });
+    (url, serving)
+}
+
+async fn answer_nine_in_ten(mut connection: TcpStream, seen: Arc<AtomicU64>) {
+    let body = r#"{"choices":[{"message":{"content":"hello"}}]}"#;
+    let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    let mut request = Vec::new();
+    // A request ends with its body, which ends with the last of its brackets.
+    while let Ok(1..) = connection.read_buf(&mut request).await {
+        let head = request.windows(4).position(|end| end == b"\r\n\r\n");
+        if head.is_none_or(|head| serde_json::from_slice::<Value>(&request[head + 4..]).is_err()) {
+            continue;
+        }
+        request.clear();
+        if seen.fetch_add(1, Ordering::Relaxed) % 10 == 9 {
+            // Whoever has no more patience closes the connection.
+            while let Ok(1..) = connection.read_buf(&mut request).await {}
+            return;
+        }
+        // Answered ones take a moment, so that not everybody hangs before all are there.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        if connection.write_all(answer.as_bytes()).await.is_err() {
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn requests_that_hang_beyond_the_window_are_errors_of_it() {
+    let gauntlet = Gauntlet::new(Flavour::Released);
+    let (url, _serving) = never_answers_one_in_ten().await;
+    // Whoever hangs in the window is given up after it.
+    let args = "--model any --patience 2s --threshold error_rate<=1%";
+    let ended = load(&gauntlet, &url, args).await;
+    assert_eq!(ended.status(), 1, "{}\n{}", ended.out, ended.err);
+    let load = numbers(&ended);
+    let failed = load["window"]["failed"].as_array().unwrap();
+    assert_eq!(failed.len(), 1, "{load:#}");
+    assert_eq!(failed[0]["how"], "no answer in time");
+    assert!(failed[0]["count"].as_u64().unwrap() >= 1, "{load:#}");
+    assert_eq!(ended.report()["thresholds"][0]["verdict"], "fail");
+}
+
+#[tokio::test]
+async fn a_load_that_is_stopped_while_answers_hang_is_no_evidence() {
+    let gauntlet = Gauntlet::new(Flavour::Released);
+    let provider = Provider::start(&gauntlet).await;
+    // Who is stopped in the window waits for answers until long after it was to end.
+    let asked = format!(
+        "load --gateway {} --key {KEY} --model mock-ok-delay3000ms --users 4 --ramp 100ms --for 2s \
+         --json --threshold latency_p50<=1ms --threshold error_rate<=0% --out {{}}/runs",
+        provider.url
+    );
+    let mut running = gauntlet.command(&asked).start();
+    running.says("all 4 callers are there").await;
+    running.signal(Signal::SIGINT);
+    let ended = running.ended().await;
+    assert_eq!(ended.status(), 3, "{}\n{}", ended.out, ended.err);
+    let load = numbers(&ended);
+    assert!(load["whole"]["took_ms"].as_u64().unwrap() > 2_100, "{load:#}");
+    assert!(load.get("window").is_none(), "{load:#}");
+    for threshold in ended.report()["thresholds"].as_array().unwrap() {
+        assert_eq!(threshold["verdict"], "inconclusive", "{threshold:#}");
+    }
+}
+
+#[tokio::test]
+async fn nobody_is_followed_elsewhere_and_no_proxy_is_asked() {
+    let gauntlet = Gauntlet::new(Flavour::Released);
+    // Whoever is sent here, or asked as a proxy, would answer.
+    let elsewhere = Provider::start(&gauntlet).await;
+    let to = format!("{}/v1/chat/completions", elsewhere.url);
+    let moved = ResponseTemplate::new(307).insert_header("location", to.as_str());
+    let server = answers_once_then(moved.clone()).await;
+    let ended = load(&gauntlet, &server.uri(), "--threshold error_rate<=1%").await;
+    assert_eq!(ended.status(), 1, "{}\n{}", ended.out, ended.err);
+    let numbers = numbers(&ended);
+    assert_eq!(numbers["whole"]["failed"][0]["how"], "307");
+    assert_eq!(elsewhere.seen().await, 0);
+
+    let moves = MockServer::start().await;
+    Mock::given(method("POST")).respond_with(moved).mount(&moves).await;
+    let ended = load(&gauntlet, &moves.uri(), "--model any").await;
+    ended
+        .says(5, &[&format!("sends requests elsewhere (307: {to}); if load is meant to go there")]);
+    assert_eq!(asked(&moves, "/v1/chat/completions").await, 1);
+
+    let provider = Provider::start(&gauntlet).await;
+    let args = format!("load --gateway {} --key {KEY} --model mock-ok {SHORT}", provider.url);
+    let proxied = "export http_proxy=http://127.0.0.1:1 HTTP_PROXY=http://127.0.0.1:1 \
+                   ALL_PROXY=http://127.0.0.1:1; unset no_proxy NO_PROXY";
+    let ended = gauntlet.command(&args).after(proxied).start().ended().await;
+    assert_eq!(ended.status(), 0, "{}\n{}", ended.out, ended.err);
+    assert_eq!(ended.report()["gateway_load"]["whole"].get("failed"), Some(&json!([])));
+    assert_eq!(elsewhere.seen().await, 0);
+}
+
+#[tokio::test]
+async fn callers_have_a_connection_each_where_the_machine_has_enough() {
+    let gauntlet = Gauntlet::new(Flavour::Released);
+    let provider = Provider::start(&gauntlet).await;
+    let args = |users| {
+        format!(
+            "load --gateway {} --key {KEY} --model mock-ok-delay500ms --users {users} --ramp 100ms \
+             --for 300ms --quiet --json --out {{}}/runs",
+            provider.url
+        )
+    };
+    let few = gauntlet.command(&args(120)).after("ulimit -Sn 60").start().ended().await;
+    assert_eq!(few.status(), 0, "{}\n{}", few.out, few.err);
+    assert_eq!(numbers(&few)["whole"]["failed"], json!([]));
+    let too_few = gauntlet.command(&args(120)).after("ulimit -n 100").start().ended().await;
+    too_few.says(2, &["120 callers have as many connections", "take at most 36 callers"]);
 }
 
 #[tokio::test]

@@ -2,6 +2,8 @@
 //! are held to bounds.
 
 mod gateway;
+mod measurable;
+mod stores_of_targets;
 
 use std::{num::NonZeroU8, path::PathBuf};
 
@@ -19,7 +21,7 @@ use super::{
 };
 use crate::{
     clock::{Clock, Micros},
-    load::{Experiment, Fate, Measured, experiment::shapes, told},
+    load::{Experiment, Fate, Measured, descriptors, experiment::shapes, told},
     report::{Material, report},
     runner::collect::WireCounts,
     store::{RunFacts, RunFolder},
@@ -34,6 +36,9 @@ Examples:
   gauntlet load --gateway http://127.0.0.1:4000 --key sk-1234 --users 50 --threshold 'latency_p95 <= 80ms'
   gauntlet load --target target.toml --profile seed_001 --replicas 2 --workers 1 --shared-cache on")]
 pub struct LoadArgs {
+    #[command(flatten)]
+    _stores: stores_of_targets::StoresOfTargets,
+
     #[command(flatten)]
     gateway: gateway::GatewayArgs,
 
@@ -133,6 +138,10 @@ impl LoadArgs {
     ) -> Result<ExitStatus, CliError> {
         let profile = self.profile()?;
         let shapes = self.shapes(&profile)?;
+        let measures = told::measures(&profile, &shapes);
+        measurable::all_are_measurable(&self.threshold, &measures, |_| None)?;
+        descriptors::suffice_for(profile.callers.count.get())
+            .map_err(|too_many| CliError::Usage(too_many.to_string()))?;
         let request = self.how.request(around, target, self.replica_arg.clone())?;
         let experiment = Experiment::new(profile, shapes, request, self.unscaled)
             .map_err(|senseless| CliError::Usage(senseless.to_string()))?;

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use reqwest::{Client, StatusCode, Url};
+use reqwest::{Client, StatusCode, Url, header::LOCATION, redirect::Policy};
 use scenarios::{
     causes::with_causes,
     nearest::nearest,
@@ -16,7 +16,10 @@ use scenarios::{
 };
 use serde::Deserialize;
 
-use crate::{client::http, runner::redact::redacted};
+use crate::{
+    client::{http, version},
+    runner::redact::redacted,
+};
 
 /// The most of a body that is read, in bytes.
 const LONGEST_BODY: usize = 1024 * 1024;
@@ -50,6 +53,8 @@ pub struct Answers {
     pub model: String,
     /// How many completions were asked for.
     pub asked: u64,
+    /// The version that one of them says it has.
+    pub version: Option<String>,
 }
 
 /// Why there should be no load.
@@ -115,6 +120,19 @@ pub enum NoAnswer {
         /// What it said.
         found: String,
     },
+    /// It sends requests to another place, where load may not be meant to go.
+    #[error(
+        "{gateway} sends requests elsewhere ({status}: {to}); if load is meant to go there, give that \
+         address with --gateway"
+    )]
+    Elsewhere {
+        /// Who was asked.
+        gateway: String,
+        /// Its status.
+        status: u16,
+        /// Where it sends them.
+        to: String,
+    },
     /// It refuses for another reason.
     #[error("{gateway} refuses a first request ({status}: {said}); try again once it answers one")]
     Refused {
@@ -132,9 +150,10 @@ impl NoAnswer {
     pub fn is_usage(&self) -> bool {
         match self {
             NoAnswer::Key { .. } | NoAnswer::Model { .. } | NoAnswer::NoModels { .. } => true,
-            NoAnswer::Unreachable { .. } | NoAnswer::Stranger { .. } | NoAnswer::Refused { .. } => {
-                false
-            }
+            NoAnswer::Unreachable { .. }
+            | NoAnswer::Stranger { .. }
+            | NoAnswer::Elsewhere { .. }
+            | NoAnswer::Refused { .. } => false,
         }
     }
 }
@@ -159,10 +178,13 @@ pub async fn ask(question: &Question<'_>) -> Result<Answers, NoAnswer> {
     let client = http::client(question.gateways.iter().map(Url::as_str))
         .timeout(question.patience)
         .connect_timeout(question.patience.min(CONNECT_PATIENCE))
+        // Load goes to hosts that somebody named, and a key to nobody else.
+        .redirect(Policy::none())
         .user_agent(concat!("gauntlet/", env!("CARGO_PKG_VERSION")))
         .build();
     let mut model = question.model.map(str::to_owned);
     let mut asked = 0;
+    let mut version = None;
     for gateway in question.gateways {
         let asking = Asking {
             client: client.as_ref().map_err(|error| NoAnswer::Unreachable {
@@ -176,10 +198,19 @@ pub async fn ask(question: &Question<'_>) -> Result<Answers, NoAnswer> {
             Some(model) => model,
             None => model.insert(asking.first_model().await?),
         };
-        asking.completion(model).await?;
+        let told = asking.completion(model).await?;
+        version = version.or(told);
         asked += 1;
     }
-    Ok(Answers { model: model.unwrap_or_default(), asked })
+    Ok(Answers { model: model.unwrap_or_default(), asked, version })
+}
+
+/// What a gateway said.
+struct Answer {
+    status: StatusCode,
+    /// The version that it says it has.
+    version: Option<String>,
+    body: Vec<u8>,
 }
 
 /// One gateway that is being asked.
@@ -191,7 +222,7 @@ struct Asking<'a> {
 
 impl Asking<'_> {
     async fn first_model(&self) -> Result<String, NoAnswer> {
-        let (status, body) = self.models().await?;
+        let Answer { status, body, .. } = self.models().await?;
         let gateway = named(self.gateway);
         if is_about_the_key(status) {
             return Err(NoAnswer::Key { gateway, status: status.as_u16(), said: self.said(&body) });
@@ -207,19 +238,20 @@ impl Asking<'_> {
         Err(NoAnswer::NoModels { gateway, why })
     }
 
-    async fn completion(&self, model: &str) -> Result<(), NoAnswer> {
+    /// Asks for a completion, and gives the version that the gateway told with it.
+    async fn completion(&self, model: &str) -> Result<Option<String>, NoAnswer> {
         let prompt = Prompt::new(model, self.question.mark, 0, 0);
         let prompt = match self.question.act {
             Act::SteadyChat => prompt,
             Act::StreamedChat => prompt.streamed(),
         };
         let request = self.client.post(self.at(steady_chat::PATH)).json(&prompt);
-        let (status, body) = self.answer(request).await?;
+        let Answer { status, version, body } = self.answer(request).await?;
         let (gateway, said) = (named(self.gateway), self.said(&body));
         let code = status.as_u16();
         if status.is_success() {
             return match self.missing(&body) {
-                None => Ok(()),
+                None => Ok(version),
                 Some(what) => Err(NoAnswer::Stranger {
                     gateway,
                     found: format!("{code} without {what}: {said}"),
@@ -230,8 +262,8 @@ impl Asking<'_> {
             400 | 401 | 403 | 404 | 422 => self.models().await.ok(),
             _ => None,
         };
-        let known = known.filter(|(status, _)| status.is_success());
-        let known = known.and_then(|(_, body)| offered(&body));
+        let known = known.filter(|answer| answer.status.is_success());
+        let known = known.and_then(|answer| offered(&answer.body));
         Err(match known {
             Some(known) if known.iter().all(|known| known != model) => {
                 let hint = hint(model, &known);
@@ -256,7 +288,7 @@ impl Asking<'_> {
         }
     }
 
-    async fn models(&self) -> Result<(StatusCode, Vec<u8>), NoAnswer> {
+    async fn models(&self) -> Result<Answer, NoAnswer> {
         self.answer(self.client.get(self.at("/v1/models"))).await
     }
 
@@ -264,10 +296,7 @@ impl Asking<'_> {
         format!("{}{path}", base(self.gateway))
     }
 
-    async fn answer(
-        &self,
-        request: reqwest::RequestBuilder,
-    ) -> Result<(StatusCode, Vec<u8>), NoAnswer> {
+    async fn answer(&self, request: reqwest::RequestBuilder) -> Result<Answer, NoAnswer> {
         let key = self.question.keys.first().map(String::as_str).unwrap_or_default();
         let unreachable = |error: reqwest::Error| NoAnswer::Unreachable {
             gateway: named(self.gateway),
@@ -278,7 +307,12 @@ impl Asking<'_> {
             },
         };
         let mut answer = request.bearer_auth(key).send().await.map_err(unreachable)?;
-        let status = answer.status();
+        let (status, version) = (answer.status(), version(answer.headers()));
+        if status.is_redirection() {
+            let to = answer.headers().get(LOCATION).map_or(&b"nowhere"[..], |to| to.as_bytes());
+            let (gateway, status) = (named(self.gateway), status.as_u16());
+            return Err(NoAnswer::Elsewhere { gateway, status, to: self.said(to) });
+        }
         let mut body = Vec::new();
         // What broke off is judged by what came.
         while let Ok(Some(part)) = answer.chunk().await {
@@ -287,7 +321,7 @@ impl Asking<'_> {
                 break;
             }
         }
-        Ok((status, body))
+        Ok(Answer { status, version, body })
     }
 
     fn said(&self, body: &[u8]) -> String {

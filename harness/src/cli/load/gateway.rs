@@ -5,29 +5,34 @@ use std::{fs, num::NonZeroU32, path::PathBuf, time::Duration};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use reports::{
     gateway_load::GatewayLoad,
-    schema::{Bounds, Exit, RunReport, Target, Totals, VERSION, Verdict, Wire},
+    schema::{Bounds, Exit, RunReport, Target, Verdict},
 };
 use reqwest::Url;
 use scenarios::{
-    Threshold,
+    Threshold, latency,
     load_profile::Balance,
     order::{Order, Outcome, Pause, Window},
     scenario::{self, Scenario},
+    threshold::{Labels, Measure},
 };
-use tokio::sync::watch;
 
-use super::LoadArgs;
+use super::{LoadArgs, measurable::all_are_measurable};
 use crate::{
     cli::{
-        CliError, ExitStatus, Surroundings, checking::of_thresholds, conclude::conclude,
-        interrupt::interrupted, progress::Progress,
+        CliError, ExitStatus, Surroundings,
+        checking::of_thresholds,
+        conclude::conclude,
+        interrupt::{interrupted, stopping_in_good_order},
+        progress::Progress,
     },
     clock::{Clock, Micros},
     load::{
+        descriptors,
         experiment::ExperimentError,
         gateway::{self, Asked},
         preflight::{self, Answers, NoAnswer, Question},
     },
+    report::blank,
     runner::{
         join::{mark, new_run},
         steps::Steps,
@@ -117,7 +122,7 @@ pub(super) struct GatewayArgs {
         value_name = "D",
         default_value = "30s",
         requires = "gateway",
-        value_parser = some_time,
+        value_parser = some_patience,
     )]
     patience: Duration,
 }
@@ -174,6 +179,31 @@ fn some_time(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// Time that can be told: what took longer would count as less than it was.
+fn some_patience(text: &str) -> Result<Duration, String> {
+    match some_time(text)? {
+        time if time > latency::LONGEST => Err(format!(
+            "answers are counted up to {}; nobody waits longer",
+            scenarios::duration::text(latency::LONGEST)
+        )),
+        time => Ok(time),
+    }
+}
+
+/// Refuses an address with more than a place in it: what stands there may be a key, and would be kept.
+fn is_no_more_than_a_place(gateway: &Url) -> Result<(), CliError> {
+    if gateway.query().is_none() && gateway.fragment().is_none() {
+        return Ok(());
+    }
+    let mut place = gateway.clone();
+    place.set_query(None);
+    place.set_fragment(None);
+    Err(CliError::Usage(format!(
+        "an address has no `?` and no `#`; give --gateway {}, and a key with --key or GAUNTLET_KEY",
+        preflight::named(&place)
+    )))
+}
+
 impl GatewayArgs {
     /// Puts the gateway under load and writes the report.
     ///
@@ -186,8 +216,12 @@ impl GatewayArgs {
         around: &mut Surroundings<'_>,
     ) -> Result<ExitStatus, CliError> {
         for gateway in &self.gateway {
+            is_no_more_than_a_place(gateway)?;
             args.how.may_go_to(gateway)?;
         }
+        self.can_measure(&args.threshold)?;
+        descriptors::suffice_for(self.users.get())
+            .map_err(|too_many| CliError::Usage(too_many.to_string()))?;
         let keys = self.keys()?;
         // A run that cannot be kept should not be driven.
         RunFolder::can_be_made(&args.out)?;
@@ -226,9 +260,23 @@ impl GatewayArgs {
         };
         let load = gateway::told(&asked, &outcome);
         let folder = RunFolder::create(&args.out, &mut facts)?;
-        let (report, status) = self.report(&args.threshold, load, &facts, clock.now());
+        let (report, status) =
+            self.report(&args.threshold, load, answers.version, &facts, clock.now());
         conclude(&report, &folder, args.json, around)?;
         Ok(status)
+    }
+
+    /// Refuses thresholds of which this scenario says nothing.
+    fn can_measure(&self, thresholds: &[Threshold]) -> Result<(), CliError> {
+        let measures = |scenario: &Scenario| {
+            gateway::measures(scenario.act).map(|measure| (measure, Labels::default()))
+        };
+        let all: Vec<_> = measures(&self.scenario).collect();
+        all_are_measurable(thresholds, &all, |asked: Measure| {
+            let measures_it = |it: &Scenario| measures(it).any(|(measure, _)| measure == asked);
+            let other = scenario::ALL.into_iter().find(measures_it)?;
+            Some(format!("--scenario {} measures it", other.name))
+        })
     }
 
     fn keys(&self) -> Result<Vec<String>, CliError> {
@@ -297,6 +345,7 @@ impl GatewayArgs {
         &self,
         thresholds: &[Threshold],
         load: GatewayLoad,
+        version: Option<String>,
         facts: &RunFacts,
         took: Micros,
     ) -> (RunReport, ExitStatus) {
@@ -310,34 +359,20 @@ impl GatewayArgs {
             }
         };
         let status = of_load.graver(of_thresholds(&thresholds));
+        let target = Target {
+            name: facts.target.clone(),
+            adapter: "none".to_owned(),
+            wire_profile: "none".to_owned(),
+            bounds: Bounds::default(),
+            replicas: u8::try_from(self.gateway.len()).unwrap_or(u8::MAX),
+            stores: Vec::new(),
+            gateway_version: version,
+        };
+        let exit = Exit { status: status as u8, name: status.name().to_owned() };
         let report = RunReport {
-            schema_version: VERSION,
-            tool_version: facts.tool.clone(),
-            run_id: facts.id.clone(),
-            seed: facts.seed,
-            profile: None,
-            started: facts.started,
-            duration_ms: u64::try_from(took.since(Micros(0)).as_millis()).unwrap_or(u64::MAX),
-            target: Target {
-                name: facts.target.clone(),
-                adapter: "none".to_owned(),
-                wire_profile: "none".to_owned(),
-                bounds: Bounds::default(),
-                replicas: u8::try_from(self.gateway.len()).unwrap_or(u8::MAX),
-                stores: Vec::new(),
-                gateway_version: None,
-            },
-            capabilities: Vec::new(),
-            checks: Vec::new(),
-            wire: Wire::default(),
-            kill_matrix: Vec::new(),
-            cache: None,
             thresholds,
-            load: None,
             gateway_load: Some(load),
-            log: None,
-            totals: Totals::default(),
-            exit: Exit { status: status as u8, name: status.name().to_owned() },
+            ..blank(facts, took.since(Micros(0)), target, exit)
         };
         (report, status)
     }
@@ -349,16 +384,8 @@ async fn drive(
     program: &std::path::Path,
     progress: &mut Progress<'_>,
 ) -> Result<Outcome, CliError> {
-    let stop = watch::Sender::new(false);
-    let drive = gateway::drive(program, order, stop.subscribe(), progress);
-    tokio::pin!(drive);
-    let outcome = tokio::select! {
-        outcome = &mut drive => outcome,
-        () = interrupted() => {
-            stop.send_replace(true);
-            drive.await
-        }
-    };
+    let drive = async |stop| gateway::drive(program, order, stop, progress).await;
+    let (outcome, _) = stopping_in_good_order(drive).await;
     outcome.map_err(|error| CliError::Load(ExperimentError::Attacker(error)))
 }
 
