@@ -254,6 +254,8 @@ fn nothing_available(measured: &[Measured]) -> CliError {
 
 #[cfg(test)]
 mod tests {
+    use std::{collections::BTreeSet, fs};
+
     use clap::Parser;
 
     use super::*;
@@ -282,6 +284,35 @@ mod tests {
             chosen("--replicas 1,8 --shared-cache off").unwrap(),
             ["1 replica × 1 worker, no Redis", "8 replicas × 1 worker, no Redis"]
         );
+    }
+
+    #[test]
+    fn each_shape_has_ids_of_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("target.toml");
+        let managed = "[managed]\ncommand = ['gateway', '--port', '{port}']";
+        fs::write(&target, format!("name = 'ours'\nadapter = 'reference'\n{managed}\n")).unwrap();
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let around = Surroundings {
+            out: &mut out,
+            err: &mut err,
+            colour: false,
+            err_is_terminal: false,
+            width: 100,
+            program: folder.path().join("gauntlet"),
+            search_path: None,
+            variable: &|_| None,
+        };
+        let line = Line::parse_from(["load", "--target", "ours", "--profile", "seed_001"]).load;
+        let request = line.how.request(&around, target.to_str().unwrap(), Vec::new()).unwrap();
+        let profile = line.profile().unwrap();
+        let shapes = line.shapes(&profile).unwrap();
+        let experiment = Experiment::new(profile, shapes.clone(), request, false).unwrap();
+        let ids: BTreeSet<_> = (1..)
+            .zip(&shapes)
+            .map(|(number, shape)| experiment.request_for(number, *shape).unwrap().run)
+            .collect();
+        assert_eq!(ids.len(), shapes.len());
     }
 
     #[test]

@@ -262,6 +262,24 @@ impl Experiment {
         Ok(())
     }
 
+    /// What to reach for a shape, the one with this number; or why its description does not allow it.
+    ///
+    /// In a Redis that all shapes use, ids of another run keep them apart.
+    pub(crate) fn request_for(&self, number: u32, shape: Topology) -> Result<ReachRequest, String> {
+        let mut request = self.request.clone();
+        request.run = request.run.wrapping_add(number);
+        if let Reach::Managed(managed) = &mut request.description.reach {
+            if let Some(gap) = without_redis(managed).filter(|_| !shape.redis) {
+                return Err(format!(
+                    "its description needs {gap}; mark the lines that are for Redis alone with {}",
+                    Placeholder::RedisOnly
+                ));
+            }
+            managed.topology = shape;
+        }
+        Ok(request)
+    }
+
     async fn shape(
         &self,
         number: u32,
@@ -270,19 +288,10 @@ impl Experiment {
         stop: &mut watch::Receiver<bool>,
         watcher: &mut dyn Watcher,
     ) -> Result<Fate, ExperimentError> {
-        let mut request = self.request.clone();
-        // In a Redis that all shapes use, ids of another run keep them apart.
-        request.run = request.run.wrapping_add(number);
-        if let Reach::Managed(managed) = &mut request.description.reach {
-            if let Some(gap) = without_redis(managed).filter(|_| !shape.redis) {
-                return Ok(Fate::NotAvailable(format!(
-                    "its description needs {gap}; mark the lines that are for Redis alone with \
-                     {}",
-                    Placeholder::RedisOnly
-                )));
-            }
-            managed.topology = shape;
-        }
+        let request = match self.request_for(number, shape) {
+            Ok(request) => request,
+            Err(why) => return Ok(Fate::NotAvailable(why)),
+        };
         watcher.step(&format!("{named}: starting"));
         let reached = tokio::select! {
             // Whatever was started by then is dropped with the other branch, which stops it.
@@ -290,10 +299,7 @@ impl Experiment {
             _ = stop.wait_for(|stop| *stop) => return Ok(Fate::Stopped),
             reached = Reached::reach(request) => reached,
         };
-        let mut reached = match reached {
-            Ok(reached) => reached,
-            Err(error) => return Err(error.into()),
-        };
+        let mut reached = reached?;
         let numbers = self.load(&mut reached, named, stop, watcher).await;
         reached.stop().await;
         Ok(Fate::Measured(Box::new(numbers?)))
