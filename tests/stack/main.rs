@@ -43,3 +43,5 @@ mod killed;
 mod any_gateway;
 #[cfg(test)]
 mod curl_script;
+#[cfg(test)]
+mod no_secrets;
