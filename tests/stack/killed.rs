@@ -29,8 +29,11 @@ use tokio::{
 
 use crate::gauntlet::{Gauntlet, Running, runs};
 
-/// How often each command is killed.
+/// How often `demo`, which does everything, is killed.
 const KILLS: u32 = 10;
+
+/// How often a command is killed that does a part of it.
+const FEWER_KILLS: u32 = 4;
 
 /// A load that goes on for longer than anybody waits.
 const LOAD: &str = "\
@@ -52,7 +55,12 @@ replicas_and_workers = [[2, 1]]
 shared_cache = ['on']
 ";
 
-const CHECK: &str = "check --target reference --cases 200 --out {}/runs";
+/// A check of many cases, which nobody waits for.
+const CHECK: &str =
+    "check --target reference --only codec.key-spaces-disjoint --cases 200 --out {}/runs";
+
+/// The same, once it drives.
+const DRIVING: &str = "codec.key-spaces-disjoint: 200 cases";
 
 /// Numbers that follow from a seed: SplitMix64.
 struct Numbers(u64);
@@ -66,33 +74,35 @@ impl Numbers {
     }
 }
 
-/// Moments up to `last`, one in each tenth of the way. Most come early, while things are being started.
-fn moments(seed: u64, last: Duration) -> Vec<Duration> {
+/// So many moments up to `last`, one in each equal part of the way. Most come early, while things are
+/// being started.
+fn moments(seed: u64, kills: u32, last: Duration) -> Vec<Duration> {
     let mut numbers = Numbers(seed);
     let moment = |kill| {
         let within = f64::from(u32::try_from(numbers.next() >> 32).unwrap()) / f64::from(u32::MAX);
-        let way = (f64::from(kill) + within) / f64::from(KILLS);
+        let way = (f64::from(kill) + within) / f64::from(kills);
         last.mul_f64(way * way)
     };
-    (0..KILLS).map(moment).collect()
+    (0..kills).map(moment).collect()
 }
 
-/// Kills a command once it is well under way, then at ten moments up to one and a half times as late,
-/// then sees that the target can be had as ever.
+/// Kills a command once it is under way, then at so many moments up to as late as that, then sees that
+/// the target can be had as ever.
 async fn killed_at_any_moment(
     gauntlet: &Gauntlet,
     command: &str,
+    kills: u32,
     seed: u64,
     under_way: impl AsyncFn(&mut Running),
 ) {
     let began = Instant::now();
     let mut running = gauntlet.command(command).start();
     under_way(&mut running).await;
-    let last = began.elapsed().mul_f64(1.5);
+    let last = began.elapsed();
     // Itself, its supervisor, two stores of which one has workers, a provider, two replicas.
     assert!(running.processes() > 8, "it had {} processes", running.processes());
     running.killed().await;
-    for moment in moments(seed, last) {
+    for moment in moments(seed, kills, last) {
         let running = gauntlet.command(command).start();
         // A moment is what is asked for here, and not a condition.
         sleep(moment).await;
@@ -100,15 +110,15 @@ async fn killed_at_any_moment(
         assert_eq!(ended.signal(), Some(Signal::SIGKILL as i32), "after {moment:?}");
     }
     let again =
-        "check --target reference --only codec.no-null-key --cases 2 --seed 1 --out {}/again";
+        "check --target reference --only codec.no-null-key --cases 1 --seed 1 --out {}/again";
     gauntlet.run(again).await.says(0, &[]);
 }
 
 #[tokio::test]
 async fn a_check_killed_at_any_moment_leaves_nothing() {
     let gauntlet = Gauntlet::new(Flavour::Released);
-    killed_at_any_moment(&gauntlet, CHECK, 41, async |check: &mut Running| {
-        check.says("codec.key-spaces-disjoint: 200 cases").await;
+    killed_at_any_moment(&gauntlet, CHECK, FEWER_KILLS, 41, async |check: &mut Running| {
+        check.says(DRIVING).await;
     })
     .await;
     for run in runs(&gauntlet.path("runs")) {
@@ -122,10 +132,23 @@ async fn a_load_killed_at_any_moment_leaves_nothing() {
     let gauntlet = Gauntlet::new(Flavour::Released);
     gauntlet.file("long.toml", LOAD);
     let load = "load --target reference --profile {}/long.toml --out {}/runs";
-    killed_at_any_moment(&gauntlet, load, 42, async |load: &mut Running| {
+    killed_at_any_moment(&gauntlet, load, FEWER_KILLS, 42, async |load: &mut Running| {
         until("callers are at work", async || load.has_process("gauntlet attack")).await;
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_demo_killed_at_any_moment_leaves_nothing_and_the_next_one_starts_as_ever() {
+    let gauntlet = Gauntlet::new(Flavour::Released);
+    let demo = "demo --seed 4 --out {}/runs";
+    let started = async |demo: &mut Running| {
+        until("all is started", async || demo.processes() > 8).await;
+    };
+    killed_at_any_moment(&gauntlet, demo, KILLS, 43, started).await;
+    let mut demo = gauntlet.command(demo).start();
+    started(&mut demo).await;
+    demo.killed().await;
 }
 
 #[tokio::test]
@@ -158,7 +181,7 @@ async fn databases_on_a_given_postgres_go_when_the_run_is_killed() {
 async fn a_closed_terminal_ends_a_run_that_still_reports_what_it_had_done() {
     let gauntlet = Gauntlet::new(Flavour::Released);
     let mut check = gauntlet.command(CHECK).start();
-    check.says("codec.key-spaces-disjoint: 200 cases").await;
+    check.says(DRIVING).await;
     check.signal(Signal::SIGHUP);
     assert_eq!(check.ended().await.status(), 3);
     assert_eq!(report(&gauntlet)["exit"]["status"], 3);
