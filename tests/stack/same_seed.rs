@@ -31,6 +31,21 @@ async fn the_same_seed_gives_the_same_plans_and_another_gives_others() {
 }
 
 #[tokio::test]
+async fn several_seeds_have_a_document_each_and_nothing_else_beside() {
+    let gauntlet = Gauntlet::new(Flavour::Released);
+    let check = "check --target reference --only codec.no-null-key --cases 1 --seed 1 --seeds 2 \
+                 --out {}/runs --json";
+    let ended = gauntlet.run(check).await;
+    assert_eq!(ended.status(), 0, "{}\n{}", ended.out, ended.err);
+    let documents: Result<Vec<Value>, _> =
+        serde_json::Deserializer::from_str(&ended.out).into_iter().collect();
+    let documents = documents.unwrap_or_else(|error| panic!("{error}: {}", ended.out));
+    let seeds: Vec<_> = documents.iter().map(|document| &document["seed"]).collect();
+    assert_eq!(seeds, [1, 2]);
+    assert!(ended.err.contains("seed 1 (1 of 2): pass"), "{}", ended.err);
+}
+
+#[tokio::test]
 async fn a_failing_run_is_judged_and_driven_again() {
     const DEFECT: &str = "--replica-arg=--defect --replica-arg=codec-shared-key-space";
     let gauntlet = Gauntlet::new(Flavour::WithDefects);
