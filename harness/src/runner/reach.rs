@@ -139,6 +139,8 @@ pub struct MadeOf {
     pub stores: Vec<StoreFact>,
     /// The address of every replica.
     pub replicas: Vec<String>,
+    /// The version that the gateway says it has.
+    pub version: Option<String>,
     /// The mock provider.
     pub upstream: Option<String>,
     /// The folder of its logs and configurations, while it runs.
@@ -349,7 +351,7 @@ async fn reach(
         Some(tokio::spawn(collector.run(note_receiver, wire_receiver, line_receiver)));
     let channels = Channels { notes, wire, lines };
     let reaching = Reaching { request, adapter, clock, channels };
-    let (client, made_of, topology) = match &request.description.reach {
+    let (client, mut made_of, topology) = match &request.description.reach {
         Reach::Managed(managed) => reaching.managed(managed, parts).await?,
         Reach::Attached(attached) => reaching.attached(attached)?,
     };
@@ -389,6 +391,7 @@ async fn reach(
     let driver = Arc::new(driver);
     request.steps.begin("probing what it can do and lets us see");
     let probed = probe::probe(&driver, &request.description).await?;
+    made_of.version = driver.client.version().map(str::to_owned);
     Ok((driver, probed, made_of))
 }
 
