@@ -49,7 +49,7 @@ key_class = 'plain'
 [cache]
 lifetime = '500ms'
 unscaled_lifetime = '60s'
-windows = [400]
+windows = [200]
 [shapes]
 replicas_and_workers = [[2, 1]]
 shared_cache = ['on']
