@@ -6,13 +6,14 @@ use std::{
 };
 
 use reports::{Format, RunReport};
-use serde_json::json;
+use serde_json::{Value, json};
 use tests::workspace;
 
 use crate::webdriver::Browser;
 
-/// The stored runs: one that passed, one that failed, one of load, one of planted defects.
-pub(crate) const RUNS: [&str; 4] = ["passing", "failing", "load", "kill-matrix"];
+/// The stored runs: one that passed, one that failed, one of load, one of planted defects, one of load
+/// on a gateway of which nothing is known, and which tells its callers what no page should run.
+pub(crate) const RUNS: [&str; 5] = ["passing", "failing", "load", "kill-matrix", "gateway-load"];
 
 /// How a page is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,11 +56,19 @@ pub(crate) async fn opened(run: &str, view: View) -> Browser {
     browser
 }
 
+/// What is told of each check in a stored run.
+pub(crate) fn checks(run: &str) -> Vec<Value> {
+    let report: Value = serde_json::from_str(&stored(run)).expect("it is a document");
+    report["checks"].as_array().cloned().unwrap_or_default()
+}
+
+fn stored(run: &str) -> String {
+    workspace::text(&format!("tests/browser/runs/{run}.json"))
+}
+
 /// Writes the page of a stored run, and says where.
 fn written(run: &str) -> PathBuf {
-    let stored = workspace::root().join("tests/browser/runs").join(format!("{run}.json"));
-    let text = fs::read(&stored).expect("the run is stored");
-    let report: RunReport = serde_json::from_slice(&text).expect("it is a report");
+    let report: RunReport = serde_json::from_str(&stored(run)).expect("it is a report");
     let mut page = Vec::new();
     reports::render(&report, Format::Html, &mut page).expect("memory takes all");
     let file = screenshots().join(format!("{run}.html"));
