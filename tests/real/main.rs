@@ -11,5 +11,6 @@ mod gauntlet;
 mod drivers;
 #[cfg(test)]
 mod litellm_codec;
-#[cfg(all(test, feature = "real-proxies"))]
+#[cfg(test)]
+#[cfg(feature = "real-proxies")]
 mod litellm_proxy;

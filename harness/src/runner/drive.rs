@@ -165,9 +165,8 @@ impl Driver {
     async fn settle(&self, drive: Drive, alone: bool) {
         let unfollowed: Vec<_> = self.followers.iter().filter_map(Exited::why).collect();
         // What nobody reads any more is not waited for.
-        let lines_told = self.logs
-            && unfollowed.is_empty()
-            && (alone || self.adapter.lines_can_be_joined());
+        let lines_told =
+            self.logs && unfollowed.is_empty() && (alone || self.adapter.lines_can_be_joined());
         for why in unfollowed {
             let event = Event::Gap { observer: "logs".to_owned(), why };
             self.note(Note::Saw(drive, Entry { at: self.clock.now(), event })).await;
