@@ -4,7 +4,7 @@
 //! by their hashes and forbids all else, so that not even a hole in our escaping could run or fetch
 //! anything. All of it can be read without the script, which only filters, copies and unfolds.
 //!
-//! It is written with plain functions over [`markup::Markup`], which escapes whatever enters it and
+//! It is written with plain functions over `Markup`, which escapes whatever enters it and
 //! closes whatever it opens: a template engine would add its own language for the same, and leave the
 //! drawings to us.
 

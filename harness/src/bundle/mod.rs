@@ -11,7 +11,7 @@
 //! ```
 //!
 //! Only what is named here goes in, whatever else lies in the folder, and every text of it passes a
-//! [`redactor`]. Reports are made from a document that has passed it: a secret that is broken over
+//! `redactor`. Reports are made from a document that has passed it: a secret that is broken over
 //! two lines would be found by nobody.
 
 mod redactor;

@@ -1,4 +1,4 @@
-//! `gauntlet load`: puts any gateway under load ([`gateway`]), or a target in several shapes, whose reads
+//! `gauntlet load`: puts any gateway under load (`gateway`), or a target in several shapes, whose reads
 //! are held to bounds.
 
 mod gateway;
