@@ -343,27 +343,37 @@ fn requests(shapes: &[&LoadShape], style: Style, out: &mut dyn Write) -> io::Res
     for shape in shapes {
         let mut name = name(shape);
         for window in &shape.windows {
-            let latency = |of: fn(&Times) -> u64| match &window.latency {
-                Some(latency) => format!("{:.1}", millis(of(latency))),
-                None => "-".to_owned(),
-            };
+            let [asked, answered, rate, failed, p50, p95, p99, longest, noise] = numbers(window);
             writeln!(
                 out,
-                "  {name:<6}{:>8}{:>9}{:>7}{:>8}{:>8}{:>8}{:>8}{:>9}{:>8}",
-                span(window.asked_ms),
-                grouped(window.answered),
-                format!("{:.0}", per_second(window.answered, window.asked_ms)),
-                grouped(window.failed),
-                latency(|it| it.p50_us),
-                latency(|it| it.p95_us),
-                latency(|it| it.p99_us),
-                latency(|it| it.max_us),
-                per_thousand(window),
+                "  {name:<6}{asked:>8}{answered:>9}{rate:>7}{failed:>8}{p50:>8}{p95:>8}{p99:>8}\
+                 {longest:>9}{noise:>8}",
             )?;
             name.clear();
         }
     }
     writeln!(out, "  {faint}WARN+: log records at WARN or above for each 1,000 requests{faint:#}")
+}
+
+/// What callers saw in a window, in the words of a table: how long it was asked for, requests answered,
+/// in each second, and failed; p50, p95, p99 and maximum of latency in milliseconds; log records at WARN or
+/// above for each 1,000 requests.
+pub(crate) fn numbers(window: &LoadWindow) -> [String; 9] {
+    let latency = |of: fn(&Times) -> u64| match &window.latency {
+        Some(latency) => format!("{:.1}", millis(of(latency))),
+        None => "-".to_owned(),
+    };
+    [
+        span(window.asked_ms),
+        grouped(window.answered),
+        format!("{:.0}", per_second(window.answered, window.asked_ms)),
+        grouped(window.failed),
+        latency(|it| it.p50_us),
+        latency(|it| it.p95_us),
+        latency(|it| it.p99_us),
+        latency(|it| it.max_us),
+        per_thousand(window),
+    ]
 }
 
 /// How reads grow.
@@ -465,7 +475,7 @@ pub(crate) fn stands(stands: Stands) -> (Verdict, &'static str) {
     }
 }
 
-pub(crate) fn per_thousand(window: &LoadWindow) -> String {
+fn per_thousand(window: &LoadWindow) -> String {
     match window.answered + window.failed {
         0 => "-".to_owned(),
         requests => format!("{:.1}", as_f64(window.loud_lines) * 1_000.0 / as_f64(requests)),

@@ -568,6 +568,17 @@ mod tests {
         server
     }
 
+    /// A gateway that lists a model to everybody, and knows no management call yet.
+    async fn listing_one_model() -> MockServer {
+        let server = MockServer::start().await;
+        let models = ResponseTemplate::new(200).set_body_json(json!({"data": [{"id": "a"}]}));
+        Mock::given(path("/v1/models"))
+            .respond_with(models.insert_header("x-gateway-version", "0.1.0"))
+            .mount(&server)
+            .await;
+        server
+    }
+
     #[tokio::test]
     async fn a_gateway_is_described_and_its_key_is_nowhere() {
         let server = gateway("LiteLLM API", &["gpt", "claude"]).await;
@@ -626,12 +637,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_key_that_may_only_chat_is_no_administrators() {
-        let server = MockServer::start().await;
-        let models = ResponseTemplate::new(200).set_body_json(json!({"data": [{"id": "a"}]}));
-        Mock::given(path("/v1/models"))
-            .respond_with(models.insert_header("x-gateway-version", "0.1.0"))
-            .mount(&server)
-            .await;
+        let server = listing_one_model().await;
         let refused = json!({"error": {"message": "Only proxy admin", "type": "auth_error"}});
         Mock::given(path("/team/new"))
             .respond_with(ResponseTemplate::new(401).set_body_json(refused))
@@ -645,12 +651,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_team_that_cannot_be_deleted_is_named() {
-        let server = MockServer::start().await;
-        let models = ResponseTemplate::new(200).set_body_json(json!({"data": [{"id": "a"}]}));
-        Mock::given(path("/v1/models"))
-            .respond_with(models.insert_header("x-gateway-version", "0.1.0"))
-            .mount(&server)
-            .await;
+        let server = listing_one_model().await;
         let made = ResponseTemplate::new(200).set_body_json(json!({"team_id": "t"}));
         let lost = ResponseTemplate::new(502).set_body_string("bad gateway");
         for (answer, said) in [(made, "a team was made"), (lost.clone(), "whether a team was made")]

@@ -6,8 +6,8 @@ use crate::{
     gateway_load::{self, GatewayLoad, Seen},
     layout::{counted, grouped, span},
     load::{
-        Load, LoadShape, LoadWindow, Slope, as_f64, callers, millis, name, per_second,
-        per_thousand, slope_told, stands,
+        Load, LoadShape, LoadWindow, Slope, as_f64, callers, millis, name, numbers, slope_told,
+        stands,
     },
     schema::Verdict,
     times::Times,
@@ -213,22 +213,7 @@ fn requests(shapes: &[&LoadShape], page: &mut Markup) {
         page,
         |body| {
             for (shape, window) in windows(shapes) {
-                let latency = |of: fn(&Times) -> u64| match &window.latency {
-                    Some(latency) => format!("{:.1}", millis(of(latency))),
-                    None => "-".to_owned(),
-                };
-                let cells = [
-                    span(window.asked_ms),
-                    grouped(window.answered),
-                    format!("{:.0}", per_second(window.answered, window.asked_ms)),
-                    grouped(window.failed),
-                    latency(|it| it.p50_us),
-                    latency(|it| it.p95_us),
-                    latency(|it| it.p99_us),
-                    latency(|it| it.max_us),
-                    per_thousand(window),
-                ];
-                row(&name(shape), &cells.map(Cell::Number), body);
+                row(&name(shape), &numbers(window).map(Cell::Number), body);
             }
         },
     );
